@@ -12,11 +12,13 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+
+	"casemate/policy/mcs"
 )
 
-// Version is the binary policy version that the image loads. Linux 6.12 reads
+// BinaryVersion is the binary policy version that the image loads. Linux 6.12 reads
 // up to 33 (security/selinux/include/security.h, POLICYDB_VERSION_MAX).
-const Version = 33
+const BinaryVersion = 33
 
 //go:embed cil/*.cil
 var sources embed.FS
@@ -36,6 +38,10 @@ type Compiled struct {
 // that runs SELinux's CIL compiler (package secilc, version 3.8) with args.
 // neverallow rules are checked here and only here: the binary has none.
 func Compile(ctx context.Context, secilc func(ctx context.Context, args ...string) *exec.Cmd, dir string) (Compiled, error) {
+	dir, err := filepath.Abs(dir) // secilc runs in another directory
+	if err != nil {
+		return Compiled{}, err
+	}
 	src, err := os.MkdirTemp(dir, ".cil-")
 	if err != nil {
 		return Compiled{}, err
@@ -49,15 +55,17 @@ func Compile(ctx context.Context, secilc func(ctx context.Context, args ...strin
 		return Compiled{}, err
 	}
 	out := Compiled{
-		Policy:       filepath.Join(dir, fmt.Sprintf("policy.%d", Version)),
+		Policy:       filepath.Join(dir, fmt.Sprintf("policy.%d", BinaryVersion)),
 		FileContexts: filepath.Join(dir, "file_contexts"),
-		Version:      Version,
+		Version:      BinaryVersion,
 	}
-	args := []string{"-M", "true", "-P", "-c", fmt.Sprint(Version), "-U", "deny", "-o", out.Policy, "-f", out.FileContexts}
-	for _, f := range files {
-		args = append(args, f)
+	categories := filepath.Join("cil", "categories.cil")
+	if err := os.WriteFile(filepath.Join(src, categories), categoriesCIL(), 0o644); err != nil {
+		return Compiled{}, err
 	}
-	cmd := secilc(ctx, args...)
+	files = append(files, categories)
+	args := []string{"-M", "true", "-P", "-c", fmt.Sprint(BinaryVersion), "-U", "deny", "-o", out.Policy, "-f", out.FileContexts}
+	cmd := secilc(ctx, append(args, files...)...)
 	cmd.Dir = src
 	var msg bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &msg, &msg
@@ -71,4 +79,15 @@ func Compile(ctx context.Context, secilc func(ctx context.Context, args ...strin
 	sum := sha256.Sum256(b)
 	out.Digest = "sha256:" + hex.EncodeToString(sum[:])
 	return out, nil
+}
+
+// categoriesCIL declares c0 to c1023: 1,024 lines that say nothing are better
+// written by a loop.
+func categoriesCIL() []byte {
+	var decl, order bytes.Buffer
+	for i := range mcs.Categories {
+		fmt.Fprintf(&decl, "(category c%d)\n", i)
+		fmt.Fprintf(&order, " c%d", i)
+	}
+	return fmt.Appendf(nil, "%s(categoryorder (%s))\n(sensitivitycategory s0 (range c0 c%d))\n", decl.Bytes(), order.Bytes(), mcs.Categories-1)
 }
