@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"casemate/policy/mcs"
@@ -38,6 +39,11 @@ type Compiled struct {
 // that runs SELinux's CIL compiler (package secilc, version 3.8) with args.
 // neverallow rules are checked here and only here: the binary has none.
 func Compile(ctx context.Context, secilc func(ctx context.Context, args ...string) *exec.Cmd, dir string) (Compiled, error) {
+	return compile(ctx, secilc, dir, map[string]string{"cil/categories.cil": categoriesCIL()})
+}
+
+// compile takes more CIL by file name, beside the sources.
+func compile(ctx context.Context, secilc func(ctx context.Context, args ...string) *exec.Cmd, dir string, more map[string]string) (Compiled, error) {
 	dir, err := filepath.Abs(dir) // secilc runs in another directory
 	if err != nil {
 		return Compiled{}, err
@@ -59,11 +65,13 @@ func Compile(ctx context.Context, secilc func(ctx context.Context, args ...strin
 		FileContexts: filepath.Join(dir, "file_contexts"),
 		Version:      BinaryVersion,
 	}
-	categories := filepath.Join("cil", "categories.cil")
-	if err := os.WriteFile(filepath.Join(src, categories), categoriesCIL(), 0o644); err != nil {
-		return Compiled{}, err
+	for name, text := range more {
+		if err := os.WriteFile(filepath.Join(src, name), []byte(text), 0o644); err != nil {
+			return Compiled{}, err
+		}
+		files = append(files, name)
 	}
-	files = append(files, categories)
+	slices.Sort(files) // the order of declarations shows in the binary
 	args := []string{"-M", "true", "-P", "-c", fmt.Sprint(BinaryVersion), "-U", "deny", "-o", out.Policy, "-f", out.FileContexts}
 	cmd := secilc(ctx, append(args, files...)...)
 	cmd.Dir = src
@@ -83,11 +91,11 @@ func Compile(ctx context.Context, secilc func(ctx context.Context, args ...strin
 
 // categoriesCIL declares c0 to c1023: 1,024 lines that say nothing are better
 // written by a loop.
-func categoriesCIL() []byte {
-	var decl, order bytes.Buffer
+func categoriesCIL() string {
+	var decl, order strings.Builder
 	for i := range mcs.Categories {
 		fmt.Fprintf(&decl, "(category c%d)\n", i)
 		fmt.Fprintf(&order, " c%d", i)
 	}
-	return fmt.Appendf(nil, "%s(categoryorder (%s))\n(sensitivitycategory s0 (range c0 c%d))\n", decl.Bytes(), order.Bytes(), mcs.Categories-1)
+	return fmt.Sprintf("%s(categoryorder (%s))\n(sensitivitycategory s0 (range c0 c%d))\n", decl.String(), order.String(), mcs.Categories-1)
 }
