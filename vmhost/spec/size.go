@@ -2,6 +2,7 @@ package spec
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
 	"strconv"
@@ -31,6 +32,12 @@ func ParseSize(s string) (Size, error) {
 		}
 	}
 	n, err := strconv.ParseUint(num, 10, 64)
+	if strings.HasPrefix(num, "-") {
+		return 0, fmt.Errorf("size %q: must not be negative", s)
+	}
+	if errors.Is(err, strconv.ErrRange) {
+		return 0, fmt.Errorf("size %q: too large", s)
+	}
 	if err != nil {
 		return 0, fmt.Errorf("size %q: want a whole number with a unit such as MiB or GiB", s)
 	}
@@ -58,6 +65,9 @@ func (s *Size) UnmarshalJSON(b []byte) error {
 	var str string
 	if err := json.Unmarshal(b, &str); err != nil {
 		str = string(b)
+	}
+	if len(str) > 40 {
+		return fmt.Errorf("size %q...: too long", str[:40])
 	}
 	v, err := ParseSize(str)
 	if err != nil {

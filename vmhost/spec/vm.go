@@ -49,7 +49,8 @@ type Security struct {
 type Disk struct {
 	// Volume is nfs://host[:port]/export/dir/file or local/NAME.
 	Volume string `json:"volume"`
-	// Access is "exclusive" (default) or "readonly".
+	// Access is "exclusive" or "readonly". Default: readonly for a cdrom and for
+	// local/NAME, which cannot be otherwise, else exclusive.
 	Access string `json:"access,omitempty"`
 	// Format is "qcow2" or "raw". Default: by the file's suffix (.qcow2; .iso,
 	// .raw and .img are raw), never by its content, which the guest controls.

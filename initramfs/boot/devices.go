@@ -1,0 +1,171 @@
+package boot
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+
+	"casemate/initramfs/boot/devlabel"
+	"casemate/initramfs/boot/halt"
+	"casemate/initramfs/boot/kmod"
+
+	"golang.org/x/sys/unix"
+)
+
+// Modules that no device asks for.
+var fixedModules = []string{"tun", "vhost_net", "bridge", "nfsv4", "button", "evdev"}
+
+// KVM's module by CPU flag.
+var kvmModules = map[string]string{"svm": "kvm_amd", "vmx": "kvm_intel"}
+
+// devices loads the drivers for the devices that are there (coldplug) and that
+// come later (uevents), and labels their nodes.
+type devices struct {
+	modules *kmod.Loader
+	logf    func(format string, args ...any)
+	slots   chan struct{} // bounds how many modules are loaded at once
+	onInput func(name string)
+}
+
+func newDevices(modules *kmod.Loader, logf func(string, ...any), onInput func(name string)) *devices {
+	return &devices{modules, logf, make(chan struct{}, 2*runtime.NumCPU()), onInput}
+}
+
+// listen handles uevents from now on, in the background.
+func (d *devices) listen() error {
+	fd, err := multicast(unix.NETLINK_KOBJECT_UEVENT, 1)
+	if err != nil {
+		return err
+	}
+	go func() {
+		defer halt.OnPanic()
+		receive(fd, d.handle, func(err error) { d.logf("devices: uevents lost: %v", err) })
+	}()
+	return nil
+}
+
+func (d *devices) handle(b []byte) {
+	e, err := parseUevent(b)
+	if err != nil {
+		d.logf("devices: %v", err)
+		return
+	}
+	if e.action != "add" {
+		return
+	}
+	if e.devname != "" {
+		if err := devlabel.Node("/dev", e.devname); err != nil {
+			d.logf("devices: %v", err)
+		}
+		if e.subsystem == "input" {
+			d.onInput(e.devname)
+		}
+	}
+	if e.modalias != "" {
+		if names := d.modules.Match(e.modalias); len(names) > 0 {
+			go func() {
+				defer halt.OnPanic()
+				d.load(names)
+			}()
+		}
+	}
+}
+
+// coldplug loads the drivers for what the kernel found before we listened.
+func (d *devices) coldplug(context.Context) error {
+	seen := map[string]bool{}
+	var names []string
+	for _, alias := range modaliases("/sys") {
+		for _, name := range d.modules.Match(alias) {
+			if !seen[name] {
+				seen[name] = true
+				names = append(names, name)
+			}
+		}
+	}
+	d.load(names)
+	return nil
+}
+
+// fixed loads what the node needs whatever its devices are.
+func (d *devices) fixed(context.Context) error {
+	cpuinfo, err := os.ReadFile("/proc/cpuinfo")
+	if err != nil {
+		return err
+	}
+	names := append([]string{}, fixedModules...)
+	kvm := kvmModule(string(cpuinfo))
+	if kvm == "" {
+		d.logf("devices: the CPU has no virtualization (neither svm nor vmx): no KVM")
+	} else {
+		names = append(names, kvm)
+	}
+	d.load(names)
+	return devlabel.All("/dev")
+}
+
+// kvmModule gives KVM's module for the CPU in /proc/cpuinfo's text.
+func kvmModule(cpuinfo string) string {
+	for line := range strings.Lines(cpuinfo) {
+		name, flags, _ := strings.Cut(line, ":")
+		if strings.TrimSpace(name) != "flags" {
+			continue
+		}
+		for flag := range strings.FieldsSeq(flags) {
+			if m := kvmModules[flag]; m != "" {
+				return m
+			}
+		}
+		return "" // all CPUs are alike
+	}
+	return ""
+}
+
+// load loads modules side by side and waits for them.
+func (d *devices) load(names []string) {
+	var wg sync.WaitGroup
+	for _, name := range names {
+		wg.Add(1)
+		d.slots <- struct{}{}
+		go func() {
+			defer halt.OnPanic()
+			defer wg.Done()
+			defer func() { <-d.slots }()
+			// ENODEV: the driver found no device of its own after all.
+			if err := d.modules.Load(name); err != nil && !errors.Is(err, unix.ENODEV) {
+				d.logf("devices: %v", err)
+			}
+		}()
+	}
+	wg.Wait()
+}
+
+// modaliases gives the modalias of each device below sys, each once. All
+// devices that drivers match are on a bus; walking all of /sys/devices would
+// find the same in ten times as many directories.
+func modaliases(sys string) []string {
+	seen := map[string]bool{}
+	var all []string
+	for _, pattern := range []string{"bus/*/devices/*/modalias", "class/input/*/modalias", "devices/system/cpu/modalias"} {
+		files, _ := filepath.Glob(filepath.Join(sys, pattern)) // fails on a bad pattern only
+		for _, file := range files {
+			b, err := os.ReadFile(file)
+			if err != nil {
+				continue // gone meanwhile, or a driver that answers ENODEV
+			}
+			// A CPU has several aliases, a line each.
+			for line := range bytes.Lines(b) {
+				if alias := string(bytes.TrimSpace(line)); alias != "" && !seen[alias] {
+					seen[alias] = true
+					all = append(all, alias)
+				}
+			}
+		}
+	}
+	return all
+}
