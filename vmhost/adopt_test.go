@@ -78,6 +78,7 @@ func TestAdopt(t *testing.T) {
 	if _, err := n.m.Stop(t.Context(), "web-1"); err != nil {
 		t.Error(err)
 	}
+	<-proc.Done() // as its parent sees it, which is us: a moment after its end
 	if left := n.left(); len(left) != 0 {
 		t.Errorf("left after stopping the adopted VM: %v", left)
 	}

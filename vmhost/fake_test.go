@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -39,7 +40,11 @@ func fakeQEMU(how string) {
 	}
 	report := os.NewFile(4, "report")
 	if op, ok := strings.CutPrefix(how, "report "); ok {
-		json.NewEncoder(report).Encode(qemu.Failure{Op: op, Object: "nfs://192.0.2.1/x/disk.qcow2", Message: "as the test wants it", Errno: 2})
+		f := qemu.Failure{Op: op, Object: "nfs://192.0.2.1/x/disk.qcow2", Message: "as the test wants it", Errno: int(syscall.ENOENT)}
+		if op == qemu.OpCreateVolume {
+			f.Errno = int(syscall.EEXIST)
+		}
+		json.NewEncoder(report).Encode(f)
 		os.Exit(1)
 	}
 	report.Close()
@@ -153,14 +158,15 @@ type fakeNode struct {
 	dir  string
 	logs *syncBuffer
 
-	mu     sync.Mutex
-	how    string         // CASEMATE_FAKE of the next start
-	label  string         // label that processes have, "" for the one meant
-	labels map[int]string // by pid
-	procs  []*qemu.Process
-	held   map[string][]string // media by owner
-	fail   string              // what fails: "tap 1", "cgroup", "media", ...
-	groups map[string]bool
+	mu      sync.Mutex
+	how     string         // CASEMATE_FAKE of the next start
+	label   string         // label that processes have, "" for the one meant
+	labels  map[int]string // by pid
+	procs   []*qemu.Process
+	held    map[string][]string // media by owner
+	fail    string              // what fails: "tap 1", "cgroup", "media", ...
+	groups  map[string]bool
+	sockets int // made so far
 }
 
 func newFakeNode(t *testing.T) *fakeNode {
@@ -251,14 +257,16 @@ func (n *fakeNode) launch(ctx context.Context, c qemu.Chamber, files []*os.File,
 
 // The seams of system.
 
-func (n *fakeNode) socket(label string, f func() error) error {
-	if err := n.fails("socket label"); err != nil {
+func (n *fakeNode) make(socket, file string, f func() error) error {
+	n.mu.Lock()
+	n.sockets++
+	what := fmt.Sprintf("socket %d", n.sockets)
+	n.mu.Unlock()
+	if err := n.fails(what); err != nil {
 		return err
 	}
 	return f()
 }
-
-func (n *fakeNode) file(path, label string) error { return n.fails("label " + filepath.Base(path)) }
 
 func (n *fakeNode) process(pid int) (string, error) {
 	n.mu.Lock()

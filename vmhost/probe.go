@@ -29,6 +29,9 @@ func (m *Manager) Probe(ctx context.Context, name string, req api.ProbeRequest) 
 	if err != nil {
 		return api.Probe{}, err
 	}
+	if mon == nil {
+		return api.Probe{}, refuse(http.StatusServiceUnavailable, "VM %s: its QMP connection is being made again; try once more", name)
+	}
 	of, err := m.find(req.DiskOf)
 	if err != nil {
 		return api.Probe{}, err

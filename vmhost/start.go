@@ -117,8 +117,12 @@ func (m *Manager) ready(ctx context.Context, v *vm, r *run) (session, error) {
 		}
 	}()
 	fail := func(err error) (session, error) {
-		if cause := context.Cause(ctx); cause != nil {
-			err = cause
+		// Its sockets break a moment before the process is seen to end, and
+		// that is what there is to tell.
+		select {
+		case <-ctx.Done():
+			err = context.Cause(ctx)
+		case <-time.After(200 * time.Millisecond):
 		}
 		return session{}, fmt.Errorf("VM %s: %w", v.name(), err)
 	}
@@ -129,13 +133,6 @@ func (m *Manager) ready(ctx context.Context, v *vm, r *run) (session, error) {
 	v.console.attach(conn)
 	s, err := m.connect(ctx, v)
 	if err != nil {
-		// The connection may break a moment before the process is seen to end.
-		select {
-		case <-r.proc.Done():
-			err = fmt.Errorf("QEMU ended: %v: %s", r.proc.Exit(), r.output.Last())
-		case <-time.After(200 * time.Millisecond):
-		case <-ctx.Done():
-		}
 		return fail(err)
 	}
 	if r.label, err = m.checkLabel(v, r.proc); err != nil {

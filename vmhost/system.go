@@ -44,37 +44,31 @@ func openTap(vm uint32, nic int, bridge, mac string) (*os.File, error) {
 
 // labels is what the manager needs of SELinux.
 type labels interface {
-	// socket runs f, and sockets made in it are labelled.
-	socket(label string, f func() error) error
-	// file labels a file that is there.
-	file(path, label string) error
+	// make runs f, in which sockets get the first label and files the second.
+	make(socket, file string, f func() error) error
 	// process gives the label of a process.
 	process(pid int) (string, error)
 }
 
 type selinux struct{}
 
-// socket runs f on a thread of its own, which ends with it: no other socket can
-// ever get the label. It writes the attribute itself, as the label library's
-// procfs handle wants to mount a procfs, for which vmhost_t has no permission.
-func (selinux) socket(label string, f func() error) error {
+// make runs f on a thread of its own, which ends with it: nothing else can ever
+// get the labels. What f makes has its label from its first moment. The thread's
+// attributes are written here, as the label library's procfs handle wants to
+// mount a procfs, for which vmhost_t has no permission.
+func (selinux) make(socket, file string, f func() error) error {
 	done := make(chan error, 1)
 	go func() {
 		runtime.LockOSThread() // and never unlocked
-		if err := os.WriteFile("/proc/thread-self/attr/sockcreate", []byte(label), 0); err != nil {
-			done <- fmt.Errorf("set socket label %s: %w", label, err)
-			return
+		for _, a := range []struct{ attr, label string }{{"sockcreate", socket}, {"fscreate", file}} {
+			if err := os.WriteFile("/proc/thread-self/attr/"+a.attr, []byte(a.label), 0); err != nil {
+				done <- fmt.Errorf("set label %s: %w", a.label, err)
+				return
+			}
 		}
 		done <- f()
 	}()
 	return <-done
-}
-
-func (selinux) file(path, label string) error {
-	if err := unix.Lsetxattr(path, "security.selinux", []byte(label), 0); err != nil {
-		return &os.PathError{Op: "label " + label, Path: path, Err: err}
-	}
-	return nil
 }
 
 func (selinux) process(pid int) (string, error) {
@@ -83,10 +77,10 @@ func (selinux) process(pid int) (string, error) {
 }
 
 // listen makes a listening UNIX socket for QEMU to inherit. The socket carries
-// processLabel, against which connecting is checked, its file fileLabel.
+// processLabel, against which connecting is checked, and its file fileLabel.
 func (m *Manager) listen(path, processLabel, fileLabel string) (*os.File, error) {
 	var f *os.File
-	err := m.sys.labels.socket(processLabel, func() error {
+	err := m.sys.labels.make(processLabel, fileLabel, func() error {
 		fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 		if err != nil {
 			return os.NewSyscallError("socket", err)
@@ -97,9 +91,6 @@ func (m *Manager) listen(path, processLabel, fileLabel string) (*os.File, error)
 		}
 		return os.NewSyscallError("listen", unix.Listen(fd, 8))
 	})
-	if err == nil {
-		err = m.sys.labels.file(path, fileLabel)
-	}
 	if err != nil {
 		if f != nil {
 			f.Close()

@@ -17,7 +17,7 @@ func TestCreateVolume(t *testing.T) {
 		want   string
 	}{
 		{"made", "img", api.VolumeRequest{Volume: ref, Size: 1 << 30}, 200, ""},
-		{"exists", "report create volume", api.VolumeRequest{Volume: ref, Size: 1 << 30}, 503, "create volume"},
+		{"exists", "report create volume", api.VolumeRequest{Volume: ref, Size: 1 << 30}, 409, "not overwritten"},
 		{"qemu-img fails", "dies", api.VolumeRequest{Volume: ref, Size: 1 << 30}, 422, "this is how it dies"},
 		{"no size", "img", api.VolumeRequest{Volume: ref}, 422, "size"},
 		{"local", "img", api.VolumeRequest{Volume: "local/x.qcow2", Size: 1}, 422, "only volumes on NFS"},
