@@ -94,6 +94,9 @@ func (b *build) kept(name, key string, entries []initramfs.Entry, pack func(stri
 	if err := pack(image, entries); err != nil {
 		return "", nil, err
 	}
+	for i := range entries {
+		entries[i].Data = nil // a configuration may have secrets
+	}
 	last.Key, last.Entries = key, entries
 	data, err := json.Marshal(last)
 	if err != nil {

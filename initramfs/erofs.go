@@ -86,9 +86,9 @@ func writeTar(w io.Writer, entries []Entry, progress func(done int)) error {
 	for i := range entries {
 		e := &entries[i]
 		header := &tar.Header{
-			Format: tar.FormatPAX,
-			Name:   "." + e.Path,
-			Mode:   int64(e.Mode.Perm()),
+			Format:     tar.FormatPAX,
+			Name:       "." + e.Path,
+			Mode:       int64(e.Mode.Perm()),
 			PAXRecords: map[string]string{"SCHILY.xattr.security.selinux": e.Label},
 		}
 		var data []byte

@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"casemate/policy"
 	"casemate/vmhost/network"
 	"casemate/vmhost/qemu"
 	"casemate/vmhost/volume"
@@ -53,16 +54,14 @@ type labels interface {
 type selinux struct{}
 
 // make runs f on a thread of its own, which ends with it: nothing else can ever
-// get the labels. What f makes has its label from its first moment. The thread's
-// attributes are written here, as the label library's procfs handle wants to
-// mount a procfs, for which vmhost_t has no permission.
+// get the labels. What f makes has its label from its first moment.
 func (selinux) make(socket, file string, f func() error) error {
 	done := make(chan error, 1)
 	go func() {
 		runtime.LockOSThread() // and never unlocked
 		for _, a := range []struct{ attr, label string }{{"sockcreate", socket}, {"fscreate", file}} {
-			if err := os.WriteFile("/proc/thread-self/attr/"+a.attr, []byte(a.label), 0); err != nil {
-				done <- fmt.Errorf("set label %s: %w", a.label, err)
+			if err := policy.SetThread(a.attr, a.label); err != nil {
+				done <- err
 				return
 			}
 		}

@@ -145,8 +145,13 @@ func (t *trial) powerOff(n *lab.Node) error {
 	// Not the command's context: that is over after Ctrl-C.
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	if err := n.Admin.Power(ctx, api.PowerOff); err != nil {
-		return fmt.Errorf("power off: %w\n%s", err, n.Report())
+	ask, cancelAsk := context.WithTimeout(ctx, 10*time.Second)
+	defer cancelAsk()
+	if err := n.Admin.Power(ask, api.PowerOff); err != nil {
+		t.say("the API does not: %v; pressing the power button", err)
+		if err := n.PowerButton(); err != nil {
+			return err
+		}
 	}
 	if err := n.Wait(ctx); err != nil {
 		return fmt.Errorf("%w\n%s", err, n.Report())

@@ -53,6 +53,9 @@ type node struct {
 	fetch    *fetcher
 	services []*supervise.Service
 
+	// Tasks that wait for what runs in the background.
+	connected, vmModules func(context.Context) error
+
 	fingerprint string // of the API's certificate
 	cancel      context.CancelFunc
 	asked       chan request

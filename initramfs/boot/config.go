@@ -78,6 +78,7 @@ func loadConfig(ctx context.Context, sources []source) (doc spec.Node, from stri
 			continue
 		}
 		if doc, err = spec.ParseNode(b); err == nil {
+			doc.SetDefaults()
 			err = doc.Validate()
 		}
 		if err != nil {

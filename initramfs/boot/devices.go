@@ -17,8 +17,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Modules that no device asks for.
-var fixedModules = []string{"tun", "vhost_net", "bridge", "nfsv4", "button", "evdev"}
+// What VMs need, beside KVM: modules that no device asks for.
+var vmModules = []string{"bridge", "tun", "nfsv4"}
 
 // KVM's module by CPU flag.
 var kvmModules = map[string]string{"svm": "kvm_amd", "vmx": "kvm_intel"}
@@ -33,7 +33,7 @@ type devices struct {
 }
 
 func newDevices(modules *kmod.Loader, logf func(string, ...any), onInput func(name string)) *devices {
-	return &devices{modules, logf, make(chan struct{}, 2*runtime.NumCPU()), onInput}
+	return &devices{modules, logf, make(chan struct{}, runtime.NumCPU()), onInput}
 }
 
 // listen handles uevents from now on, in the background.
@@ -76,9 +76,14 @@ func (d *devices) handle(b []byte) {
 	}
 }
 
-// coldplug loads the drivers for what the kernel found before we listened.
+// coldplug loads the drivers for what the kernel found before we listened. KVM,
+// which the CPU asks for, is the largest module of all and none that the boot
+// needs to go on: forVMs loads it.
 func (d *devices) coldplug(context.Context) error {
 	seen := map[string]bool{}
+	for _, later := range kvmModules {
+		seen[later] = true
+	}
 	var names []string
 	for _, alias := range modaliases("/sys") {
 		for _, name := range d.modules.Match(alias) {
@@ -92,18 +97,17 @@ func (d *devices) coldplug(context.Context) error {
 	return nil
 }
 
-// fixed loads what the node needs whatever its devices are.
-func (d *devices) fixed(context.Context) error {
+// forVMs loads what VMs need, whatever the machine's devices are.
+func (d *devices) forVMs(context.Context) error {
 	cpuinfo, err := os.ReadFile("/proc/cpuinfo")
 	if err != nil {
 		return err
 	}
-	names := append([]string{}, fixedModules...)
-	kvm := kvmModule(string(cpuinfo))
-	if kvm == "" {
-		d.logf("devices: the CPU has no virtualization (neither svm nor vmx): no KVM")
+	names := vmModules
+	if kvm := kvmModule(string(cpuinfo)); kvm != "" {
+		names = append([]string{kvm}, names...)
 	} else {
-		names = append(names, kvm)
+		d.logf("devices: the CPU has no virtualization (neither svm nor vmx): no KVM")
 	}
 	d.load(names)
 	return devlabel.All("/dev")

@@ -53,7 +53,7 @@ func writeGroup(path string, data []byte, gid int) error {
 	if err := os.WriteFile(path, data, 0o600); err != nil {
 		return err
 	}
-	if err := os.Chown(path, 0, gid); err != nil {
+	if err := os.Chown(path, -1, gid); err != nil {
 		return err
 	}
 	return os.Chmod(path, 0o640)

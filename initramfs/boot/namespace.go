@@ -46,7 +46,7 @@ func (d dir) Create() error {
 		}
 	}
 	if d.gid != 0 {
-		if err := os.Chown(d.path, 0, d.gid); err != nil {
+		if err := os.Chown(d.path, -1, d.gid); err != nil {
 			return err
 		}
 	}

@@ -69,3 +69,23 @@ func runPhases(ctx context.Context, phases []Phase, logf func(string, ...any)) e
 	}
 	return nil
 }
+
+// background runs f side by side with the phases that follow. What it gives is
+// the task that waits for f, in the phase by which it must have ended.
+func background(ctx context.Context, f func(ctx context.Context) error) func(context.Context) error {
+	done := make(chan struct{})
+	var err error
+	go func() {
+		defer halt.OnPanic()
+		defer close(done)
+		err = f(ctx)
+	}()
+	return func(ctx context.Context) error {
+		select {
+		case <-done:
+			return err
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}

@@ -25,7 +25,9 @@ const (
 	networkTimeout = 45 * time.Second
 )
 
-// phases is the boot.
+// phases is the boot. Most of its time goes into loading kernel modules and
+// waiting for the network, so both begin as early as they can, and what VMs need
+// is loaded behind everything else.
 func (n *node) phases() []Phase {
 	return []Phase{
 		{"filesystems", []Task{
@@ -37,8 +39,7 @@ func (n *node) phases() []Phase {
 			{"coldplug", n.coldplug, true},
 		}},
 		{"network", []Task{
-			{"dhcp", n.connect, false},
-			{"virtualization", n.loadFixed, false},
+			{"dhcp", func(ctx context.Context) error { return n.connected(ctx) }, false},
 		}},
 		{"config", []Task{
 			{"load", n.loadConfig, true},
@@ -52,6 +53,7 @@ func (n *node) phases() []Phase {
 			{"identity", n.identity, true},
 		}},
 		{"services", []Task{
+			{"modules", func(ctx context.Context) error { return n.vmModules(ctx) }, false},
 			{"start", n.startServices, false},
 		}},
 	}
@@ -81,11 +83,12 @@ func (n *node) coldplug(ctx context.Context) error {
 	if err := n.devices.listen(); err != nil {
 		return err
 	}
+	n.connected = background(ctx, n.connect)
 	n.buttons.watchAll()
-	return n.devices.coldplug(ctx)
+	err := n.devices.coldplug(ctx)
+	n.vmModules = background(ctx, n.devices.forVMs)
+	return err
 }
-
-func (n *node) loadFixed(ctx context.Context) error { return n.devices.fixed(ctx) }
 
 func (n *node) connect(ctx context.Context) error {
 	bounded, cancel := context.WithTimeout(ctx, networkTimeout)
@@ -112,6 +115,12 @@ func (n *node) loadConfig(ctx context.Context) error {
 }
 
 func (n *node) bridges(context.Context) error {
+	if len(n.doc.Network.Bridges) == 0 {
+		return nil
+	}
+	if err := n.modules.Load("bridge"); err != nil {
+		return err
+	}
 	var errs []error
 	for _, b := range n.doc.Network.Bridges {
 		errs = append(errs, n.network.Bridge(b))
@@ -143,8 +152,14 @@ func (n *node) identity(context.Context) (err error) {
 
 func (n *node) startServices(ctx context.Context) error {
 	n.services = services(n.log, n.reaper)
-	if _, err := os.Stat("/dev/kvm"); err != nil {
-		n.logf("no /dev/kvm: VMs can run with accelerator tcg only")
-	}
-	return startServices(ctx, n.services, n.ready)
+	return startServices(ctx, n.services, func() {
+		// Ready is to mean that VMs can be started, too.
+		if err := n.vmModules(ctx); err != nil {
+			return // the node goes down
+		}
+		if _, err := os.Stat("/dev/kvm"); err != nil {
+			n.logf("no /dev/kvm: VMs can run with accelerator tcg only")
+		}
+		n.ready()
+	})
 }

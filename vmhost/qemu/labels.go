@@ -2,7 +2,8 @@ package qemu
 
 import (
 	"fmt"
-	"os"
+
+	"casemate/policy"
 )
 
 // labels is what vmexec needs of SELinux. The one other implementation is in
@@ -24,11 +25,9 @@ func (selinux) mountOption(context string) (string, error) {
 	return `context="` + context + `"`, nil
 }
 
-// setExec writes the thread's attribute itself: the library's procfs handle
-// mounts a private procfs, for which vmhost_t has no permission.
 func (selinux) setExec(label string) error {
 	if label == "" {
 		return fmt.Errorf("no label given: nothing is executed without")
 	}
-	return os.WriteFile("/proc/thread-self/attr/exec", []byte(label), 0)
+	return policy.SetThread("exec", label)
 }

@@ -4,33 +4,20 @@
 package contexts
 
 import (
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io/fs"
-	"net"
-	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
-	"strconv"
-	"time"
 
-	"casemate/vmhost/api"
 	"casemate/vmhost/spec"
 
 	"sigs.k8s.io/yaml"
 )
 
-// DefaultPort is the API's.
-const DefaultPort = 8443
-
-const (
-	maxFile     = 1 << 20
-	dialTimeout = 10 * time.Second
-)
+const maxFile = 1 << 20 // bytes
 
 // File is the document. The first of two contexts with one name would win, so
 // Load refuses such a file.
@@ -222,70 +209,4 @@ func (c Context) validate() error {
 		}
 	}
 	return nil
-}
-
-// split gives host and host:port of Address.
-func (c Context) split() (host, hostPort string, err error) {
-	host, port, err := net.SplitHostPort(c.Address)
-	if err != nil { // no port, then, or nonsense
-		host, port = c.Address, strconv.Itoa(DefaultPort)
-		if n := len(host); n > 2 && host[0] == '[' && host[n-1] == ']' {
-			host = host[1 : n-1]
-		}
-	}
-	n, err := strconv.ParseUint(port, 10, 16)
-	named := regexp.MustCompile(`^[A-Za-z0-9._-]+$`).MatchString(host)
-	if err != nil || n == 0 || !named && net.ParseIP(host) == nil {
-		return "", "", fmt.Errorf("address %q: want HOST or HOST:PORT", c.Address)
-	}
-	return host, net.JoinHostPort(host, port), nil
-}
-
-func (c Context) tlsConfig() (*tls.Config, error) {
-	ca, err := os.ReadFile(c.CA)
-	if err != nil {
-		return nil, fmt.Errorf("context %s: authority: %w", c.Name, err)
-	}
-	roots := x509.NewCertPool()
-	if !roots.AppendCertsFromPEM(ca) {
-		return nil, fmt.Errorf("context %s: authority: %s: no certificate in it", c.Name, c.CA)
-	}
-	cert, err := tls.LoadX509KeyPair(c.Certificate, c.Key)
-	if err != nil {
-		return nil, fmt.Errorf("context %s: client certificate: %w", c.Name, err)
-	}
-	host, _, err := c.split()
-	if err != nil {
-		return nil, err
-	}
-	if c.ServerName != "" {
-		host = c.ServerName
-	}
-	return &tls.Config{
-		MinVersion: tls.VersionTLS13,
-		RootCAs:    roots,
-		ServerName: host,
-		// Certificates would send nothing to a node with another authority, and the
-		// node's answer would be about a missing certificate, which misleads.
-		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &cert, nil },
-	}, nil
-}
-
-// Client gives a client for the context's node. It speaks HTTP/1: with HTTP/2
-// net/http hides why a node refused a certificate.
-func (c Context) Client() (*api.Client, error) {
-	config, err := c.tlsConfig()
-	if err != nil {
-		return nil, err
-	}
-	_, address, err := c.split()
-	if err != nil {
-		return nil, err
-	}
-	return api.NewClient("https://"+address, &http.Client{Transport: &http.Transport{
-		TLSClientConfig:     config,
-		DialContext:         (&net.Dialer{Timeout: dialTimeout}).DialContext,
-		TLSHandshakeTimeout: dialTimeout,
-		Proxy:               http.ProxyFromEnvironment,
-	}}), nil
 }

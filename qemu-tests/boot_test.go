@@ -1,0 +1,163 @@
+package qemutests
+
+import (
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"casemate/qemu-tests/lab"
+	"casemate/vmhost/api"
+
+	"github.com/u-root/u-root/pkg/cpio"
+)
+
+func TestPXEBoot(t *testing.T) {
+	n := booted(t)
+	if n.Ready.Node != n.Site.Config.Name || n.Ready.Permissive {
+		t.Errorf("ready line says %+v; want node %s, not permissive", n.Ready, n.Site.Config.Name)
+	}
+	policy, err := os.ReadFile(filepath.Join(n.Site.Out, "policy", "policy.33"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := fmt.Sprintf("sha256:%x", sha256.Sum256(policy))
+	if n.Ready.Policy != want {
+		t.Errorf("ready line says policy=%s; want %s, of the file in the image", n.Ready.Policy, want)
+	}
+	caps, err := n.Admin.Capabilities(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s := caps.Security; s.Model != "selinux" || !s.Enforcing || s.Policy != (api.Policy{Version: 33, Digest: want}) {
+		t.Errorf("capabilities say security %+v; want selinux, enforcing, version 33, digest %s", s, want)
+	}
+	if !caps.KVM {
+		t.Error("capabilities say that there is no KVM; want the emulated SVM")
+	}
+	t.Logf("ready %.1f s after the kernel's start, %.1f s after power-on", n.Ready.Uptime, readyAt(n))
+}
+
+func readyAt(n *lab.Node) float64 {
+	for _, l := range n.Console.Find(lab.ReadyLine) {
+		return l.At.Seconds()
+	}
+	return 0
+}
+
+// A node that is not under the shipped policy, enforcing, must not come up.
+func TestRefusesToBoot(t *testing.T) {
+	out := outDir(t)
+	for _, c := range []struct {
+		name     string
+		edit     func(words []string) []string
+		segments [][]byte
+		says     string // what the console must say, as a regular expression
+	}{
+		{
+			name:     "corrupt policy",
+			segments: [][]byte{lab.Archive(cpio.StaticFile("policy.33", "this is no policy", 0o644))},
+			says:     `casemate: FATAL: policy /policy.33: `,
+		}, {
+			name:     "policy cut short",
+			segments: [][]byte{lab.Archive(cpio.StaticFile("policy.33", head(t, filepath.Join(out, "policy", "policy.33")), 0o644))},
+			says:     `casemate: FATAL: load policy /policy.33 `, // the kernel refuses it
+		}, {
+			name: "without enforcing=1",
+			edit: func(words []string) []string {
+				return slices.DeleteFunc(words, func(w string) bool { return w == "enforcing=1" })
+			},
+			says: `casemate: FATAL: SELinux is permissive`,
+		}, {
+			name: "another LSM",
+			edit: func(words []string) []string {
+				return append(slices.DeleteFunc(words, func(w string) bool { return strings.HasPrefix(w, "security=") }), "security=apparmor")
+			},
+			says: `casemate: FATAL: .*selinux`,
+		},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			site := openedSite(t)
+			ctx, cancel := context.WithTimeout(t.Context(), bootTime)
+			defer cancel()
+			cfg, err := site.Machine()
+			if err != nil {
+				t.Fatal(err)
+			}
+			cfg.Name, cfg.Memory = "refusing", 2048
+			if cfg, err = site.Direct(cfg, c.edit, c.segments...); err != nil {
+				t.Fatal(err)
+			}
+			m, err := lab.Start(ctx, cfg)
+			if err != nil {
+				t.Fatal(err)
+			}
+			cleanup(t, m)
+			if _, err := m.Console.Expect(ctx, c.says); err != nil {
+				t.Error(err)
+			}
+			if err := m.Wait(ctx); err != nil {
+				t.Errorf("%v; want it to power off by itself", err)
+			}
+			if r := m.Console.Find(lab.ReadyLine); len(r) > 0 {
+				t.Errorf("it came up: %v", r[0])
+			}
+		})
+	}
+}
+
+func head(t *testing.T, file string) string {
+	b, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b[:len(b)/2])
+}
+
+// The ACPI power button powers a node off, and nothing is denied on the way.
+func TestPowerButton(t *testing.T) {
+	site := openedSite(t)
+	ctx, cancel := context.WithTimeout(t.Context(), bootTime)
+	defer cancel()
+	cfg, err := site.Machine()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg.Name, cfg.Memory = "button", 2048
+	if cfg, err = site.Direct(cfg, nil); err != nil {
+		t.Fatal(err)
+	}
+	n, err := site.Boot(ctx, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cleanup(t, n.Machine)
+	pressed := time.Now()
+	if err := n.PowerButton(); err != nil {
+		t.Fatal(err)
+	}
+	if err := n.Wait(ctx); err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("off %.1f s after the button", time.Since(pressed).Seconds())
+	for _, l := range n.Console.Lines() {
+		for _, d := range lab.Records(l.Text) {
+			t.Errorf("denied: %s", d)
+		}
+	}
+}
+
+// cleanup stops a machine at the end of a test and, if that failed, shows it.
+func cleanup(t *testing.T, m *lab.Machine) {
+	t.Cleanup(func() {
+		m.Stop()
+		if t.Failed() {
+			t.Log(m.Report())
+		}
+	})
+}
