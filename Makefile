@@ -1,7 +1,8 @@
 # Front door to the build. What a target does is in cmd/casemate; `casemate
 # build --help` says more about images.
 
-CASEMATE := go run ./cmd/casemate
+# With the flags that casemate itself builds with, all is compiled only once.
+CASEMATE := CGO_ENABLED=0 go run -trimpath -buildvcs=false ./cmd/casemate
 OUT      := $(CURDIR)/out
 
 # Users without a home of their own (nobody, CI) get caches here.

@@ -92,6 +92,7 @@ func (b *build) kept(name, key string, entries []initramfs.Entry, pack func(stri
 		}
 	}
 	if err := pack(image, entries); err != nil {
+		os.Remove(image) // it may be what fills the disk
 		return "", nil, err
 	}
 	for i := range entries {

@@ -9,6 +9,7 @@ import (
 	"io"
 	"io/fs"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
@@ -66,15 +67,22 @@ func runMkfs(ctx context.Context, mkfs Mkfs, image string, entries []Entry, prog
 	}
 	closeErr := stdin.Close()
 	if err := cmd.Wait(); err != nil {
-		err = errors.Join(tarErr, spaceError(output.String()), err)
-		return fmt.Errorf("pack the root with mkfs.erofs: %w: %s", err, strings.TrimSpace(output.String()))
+		if space := spaceError(output.String(), image); space != nil {
+			return fmt.Errorf("pack the root with mkfs.erofs: %w", space)
+		}
+		return fmt.Errorf("pack the root with mkfs.erofs: %w: %s", errors.Join(err, tarErr), strings.TrimSpace(output.String()))
 	}
 	return errors.Join(tarErr, closeErr)
 }
 
-// spaceError makes of mkfs.erofs's words an error that can be recognized.
-func spaceError(output string) error {
-	if strings.Contains(output, syscall.ENOSPC.Error()) || strings.Contains(output, "No space left") {
+// spaceError tells a full disk from other failures, which mkfs.erofs itself may
+// not: what it could not write it finds to be damaged later.
+func spaceError(output, image string) error {
+	var st syscall.Statfs_t
+	if syscall.Statfs(filepath.Dir(image), &st) == nil && int64(st.Bavail)*st.Bsize < 1<<20 {
+		return syscall.ENOSPC
+	}
+	if strings.Contains(output, "No space left") {
 		return syscall.ENOSPC
 	}
 	return nil

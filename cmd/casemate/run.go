@@ -114,8 +114,8 @@ func (t *trial) boot(ctx context.Context) (*lab.Node, error) {
 	return n, nil
 }
 
-// nodeLine is a console line that the node's own programs print.
-var nodeLine = regexp.MustCompile(`^(\[[ 0-9.]+\] )?(casemate|stage0|init|vmhostd|gateway): `)
+// nodeLine is a console line that tells how far the node is.
+var nodeLine = regexp.MustCompile(`^(\[[ 0-9.]+\] )?(casemate|stage0|init): `)
 
 func (t *trial) bootAt(ctx context.Context, site *lab.Site) (*lab.Node, error) {
 	cfg, err := site.Machine()

@@ -132,7 +132,7 @@ func TestRefusals(t *testing.T) {
 			}
 		}, "refuse the package lists"},
 		{"package list changed", func(t *testing.T, m *mirror, f *Fetcher) {
-			m.tamper(t, "dists/trixie/main/binary-amd64/Packages", "SHA256: 4", "SHA256: 5")
+			m.tamper(t, "dists/trixie/main/binary-amd64/Packages", "Depends: libhello", "Depends: libevil!")
 		}, "refuse the package lists"},
 		{"package changed", func(t *testing.T, m *mirror, f *Fetcher) {
 			file := filepath.Join(m.dir, "pool/libhello.deb")

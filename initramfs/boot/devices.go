@@ -17,8 +17,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// What VMs need, beside KVM: modules that no device asks for.
-var vmModules = []string{"bridge", "tun", "nfsv4"}
+// Modules that no device asks for: what VMs need, beside KVM, and what their
+// volumes need.
+var (
+	vmModules     = []string{"bridge", "tun"}
+	volumeModules = []string{"nfsv4"}
+)
 
 // KVM's module by CPU flag.
 var kvmModules = map[string]string{"svm": "kvm_amd", "vmx": "kvm_intel"}
@@ -105,13 +109,20 @@ func (d *devices) forVMs(context.Context) error {
 	}
 	names := vmModules
 	if kvm := kvmModule(string(cpuinfo)); kvm != "" {
-		names = append([]string{kvm}, names...)
+		names = append(names[:len(names):len(names)], kvm)
 	} else {
 		d.logf("devices: the CPU has no virtualization (neither svm nor vmx): no KVM")
 	}
-	d.load(names)
+	// One after the other: side by side they mostly wait for each other's locks
+	// and interrupts, and the other CPUs have the rest of the boot to do.
+	for _, name := range names {
+		d.load([]string{name})
+	}
 	return devlabel.All("/dev")
 }
+
+// forVolumes loads what volumes need.
+func (d *devices) forVolumes() { d.load(volumeModules) }
 
 // kvmModule gives KVM's module for the CPU in /proc/cpuinfo's text.
 func kvmModule(cpuinfo string) string {

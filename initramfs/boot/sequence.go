@@ -160,6 +160,15 @@ func (n *node) startServices(ctx context.Context) error {
 		if _, err := os.Stat("/dev/kvm"); err != nil {
 			n.logf("no /dev/kvm: VMs can run with accelerator tcg only")
 		}
+		// NFS takes as long to load as everything before. It comes after the line,
+		// and who needs it meanwhile has the kernel ask for it, and waits.
+		if err := enableModprobe.Create(); err != nil {
+			n.logf("%v: %v", enableModprobe, err)
+		}
 		n.ready()
+		go func() {
+			defer halt.OnPanic()
+			n.devices.forVolumes()
+		}()
 	})
 }

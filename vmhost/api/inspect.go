@@ -60,8 +60,9 @@ type Socket struct {
 	Path  string `json:"path"`
 	Kind  string `json:"kind"`  // "qmp", "console"
 	Label string `json:"label"` // of the socket's file
-	// Peer is the label of the listening socket, which connectto is checked
-	// against (SO_PEERSEC of a connection).
+	// Peer is the label of the listening socket itself, which connectto is
+	// checked against (security.selinux of QEMU's descriptor, below
+	// /proc/PID/fd). Not SO_PEERSEC: that has the caller's own level.
 	Peer string `json:"peer"`
 }
 
