@@ -53,19 +53,6 @@ func guests(t *testing.T) (a, b *lab.VM) {
 	return pair.a, pair.b
 }
 
-// expectConsole attaches to a guest's console until it shows a line.
-func expectConsole(ctx context.Context, t *testing.T, n *lab.Node, name, re string) {
-	t.Helper()
-	rw, err := n.Admin.Console(ctx, name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer rw.Close()
-	if _, err := lab.NewConsole("guest "+name, rw, nil).Expect(ctx, re); err != nil {
-		t.Fatal(err)
-	}
-}
-
 // do types a command at a guest's console and gives the answer.
 func do(t *testing.T, g *lab.VM, format string, args ...any) string {
 	t.Helper()

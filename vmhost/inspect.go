@@ -33,7 +33,7 @@ func (m *Manager) Inspect(ctx context.Context) (api.Inspection, error) {
 			return out, err
 		}
 		out.Mounts = append(out.Mounts, mounts...)
-		sockets, err := vmSockets(v.name(), m.dir(v))
+		sockets, err := vmSockets(v.name(), m.dir(v), r.proc.PID)
 		if err != nil {
 			return out, err
 		}
@@ -91,7 +91,7 @@ func readProcess(pid int) (api.Process, error) {
 	if err != nil {
 		return api.Process{}, err
 	}
-	label, err := os.ReadFile(dir + "/attr/current")
+	current, err := os.ReadFile(dir + "/attr/current")
 	if err != nil {
 		return api.Process{}, err
 	}
@@ -101,7 +101,7 @@ func readProcess(pid int) (api.Process, error) {
 	}
 	return api.Process{
 		PID: pid, PPID: ppid, Comm: string(stat[open+1 : end]), Kernel: flags&kthread != 0,
-		UID: st.Uid, Label: strings.TrimRight(string(label), "\x00\n"),
+		UID: st.Uid, Label: strings.TrimRight(string(current), "\x00\n"),
 	}, nil
 }
 
@@ -130,7 +130,7 @@ func nfsMounts(vm string, pid int) ([]api.Mount, error) {
 	return mounts, nil
 }
 
-func vmSockets(vm, dir string) ([]api.Socket, error) {
+func vmSockets(vm, dir string, pid int) ([]api.Socket, error) {
 	sockets := []api.Socket{}
 	for _, s := range []struct{ kind, file string }{{"qmp", qmpSocket}, {"console", consoleSocket}} {
 		path := filepath.Join(dir, s.file)
@@ -138,7 +138,7 @@ func vmSockets(vm, dir string) ([]api.Socket, error) {
 		if err != nil {
 			return nil, err
 		}
-		peer, err := peerLabel(path)
+		peer, err := listenerLabel(pid, path)
 		if err != nil {
 			return nil, err
 		}
@@ -148,29 +148,52 @@ func vmSockets(vm, dir string) ([]api.Socket, error) {
 }
 
 // fileLabel reads the label that the kernel has for a file.
-func fileLabel(path string) (string, error) {
+func fileLabel(path string) (string, error) { return label(path, unix.Lgetxattr) }
+
+func label(path string, getxattr func(path, attr string, dest []byte) (int, error)) (string, error) {
 	var b [256]byte
-	n, err := unix.Lgetxattr(path, "security.selinux", b[:])
+	n, err := getxattr(path, "security.selinux", b[:])
 	if err != nil {
 		return "", &os.PathError{Op: "read label of", Path: path, Err: err}
 	}
 	return strings.TrimRight(string(b[:n]), "\x00"), nil
 }
 
-// peerLabel connects, asks whom it reached and hangs up. QEMU serves one client
-// at a time, so that this one is never served.
-func peerLabel(path string) (string, error) {
-	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+// listenerLabel reads the label of the socket that QEMU listens on at path: what
+// connecting to it is checked against. vmhostd bound it in the node's network
+// namespace, so /proc/net/unix has its inode, by which QEMU's descriptor is found.
+func listenerLabel(pid int, path string) (string, error) {
+	table, err := os.ReadFile("/proc/net/unix")
 	if err != nil {
-		return "", os.NewSyscallError("socket", err)
+		return "", err
 	}
-	defer unix.Close(fd)
-	if err := unix.Connect(fd, &unix.SockaddrUnix{Name: path}); err != nil {
-		return "", &os.PathError{Op: "connect to", Path: path, Err: err}
+	inode := listenerInode(string(table), path)
+	if inode == "" {
+		return "", fmt.Errorf("socket %s: nobody listens", path)
 	}
-	label, err := unix.GetsockoptString(fd, unix.SOL_SOCKET, unix.SO_PEERSEC)
+	dir := fmt.Sprintf("/proc/%d/fd", pid)
+	fds, err := os.ReadDir(dir)
 	if err != nil {
-		return "", &os.PathError{Op: "read peer's label of", Path: path, Err: err}
+		return "", err
 	}
-	return strings.TrimRight(label, "\x00"), nil
+	for _, fd := range fds {
+		name := filepath.Join(dir, fd.Name())
+		if target, err := os.Readlink(name); err == nil && target == "socket:["+inode+"]" {
+			return label(name, unix.Getxattr)
+		}
+	}
+	return "", fmt.Errorf("socket %s: process %d does not have it", path, pid)
+}
+
+// listenerInode finds a listening socket in the text of /proc/net/unix, whose
+// lines are "Num RefCount Protocol Flags Type St Inode Path" (net/unix/af_unix.c).
+func listenerInode(table, path string) string {
+	const acceptCon = "00010000" // __SO_ACCEPTCON
+	for line := range strings.Lines(table) {
+		f := strings.Fields(line)
+		if len(f) == 8 && f[3] == acceptCon && f[7] == path {
+			return f[6]
+		}
+	}
+	return ""
 }

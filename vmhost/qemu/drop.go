@@ -58,5 +58,8 @@ func (c *Chamber) drop() error {
 	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
 		return fail("set", "no_new_privs", err)
 	}
+	if err := refuseFallocate(); err != nil {
+		return fail("filter", "fallocate", err)
+	}
 	return nil
 }
