@@ -46,7 +46,7 @@ func TestMain(m *testing.M) {
 }
 
 // outDir gives the build output, or skips.
-func outDir(t *testing.T) string {
+func outDir(t testing.TB) string {
 	t.Helper()
 	out := os.Getenv("CASEMATE_OUT")
 	if out == "" {
@@ -56,7 +56,7 @@ func outDir(t *testing.T) string {
 }
 
 // openedSite gives the shared site.
-func openedSite(t *testing.T) *lab.Site {
+func openedSite(t testing.TB) *lab.Site {
 	t.Helper()
 	out := outDir(t)
 	shared.siteOnce.Do(func() {
