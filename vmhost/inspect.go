@@ -119,7 +119,7 @@ func nfsMounts(vm string, pid int) ([]api.Mount, error) {
 		if !ok || len(left) < 5 || len(right) < 3 || !strings.HasPrefix(right[0], "nfs") {
 			continue
 		}
-		label, err := fileLabel(filepath.Join(fmt.Sprintf("/proc/%d/root", pid), left[4]))
+		label, err := policy.FileLabel(filepath.Join(fmt.Sprintf("/proc/%d/root", pid), left[4]))
 		if err != nil {
 			return nil, err
 		}
@@ -134,7 +134,7 @@ func vmSockets(vm, dir string, pid int) ([]api.Socket, error) {
 	sockets := []api.Socket{}
 	for _, s := range []struct{ kind, file string }{{"qmp", qmpSocket}, {"console", consoleSocket}} {
 		path := filepath.Join(dir, s.file)
-		label, err := fileLabel(path)
+		label, err := policy.FileLabel(path)
 		if err != nil {
 			return nil, err
 		}
@@ -145,18 +145,6 @@ func vmSockets(vm, dir string, pid int) ([]api.Socket, error) {
 		sockets = append(sockets, api.Socket{VM: vm, Path: path, Kind: s.kind, Label: label, Peer: peer})
 	}
 	return sockets, nil
-}
-
-// fileLabel reads the label that the kernel has for a file.
-func fileLabel(path string) (string, error) { return label(path, unix.Lgetxattr) }
-
-func label(path string, getxattr func(path, attr string, dest []byte) (int, error)) (string, error) {
-	var b [256]byte
-	n, err := getxattr(path, "security.selinux", b[:])
-	if err != nil {
-		return "", &os.PathError{Op: "read label of", Path: path, Err: err}
-	}
-	return strings.TrimRight(string(b[:n]), "\x00"), nil
 }
 
 // listenerLabel reads the label of the socket that QEMU listens on at path: what
@@ -179,7 +167,12 @@ func listenerLabel(pid int, path string) (string, error) {
 	for _, fd := range fds {
 		name := filepath.Join(dir, fd.Name())
 		if target, err := os.Readlink(name); err == nil && target == "socket:["+inode+"]" {
-			return label(name, unix.Getxattr)
+			var b [256]byte
+			n, err := unix.Getxattr(name, "security.selinux", b[:]) // through the link, to the socket
+			if err != nil {
+				return "", &os.PathError{Op: "read label of", Path: name, Err: err}
+			}
+			return strings.TrimRight(string(b[:n]), "\x00"), nil
 		}
 	}
 	return "", fmt.Errorf("socket %s: process %d does not have it", path, pid)

@@ -184,3 +184,9 @@ func modaliases(sys string) []string {
 	}
 	return all
 }
+
+// randomReady says whether the kernel gives random numbers without waiting.
+func randomReady() bool {
+	_, err := unix.Getrandom(make([]byte, 1), unix.GRND_NONBLOCK)
+	return !errors.Is(err, unix.EAGAIN)
+}

@@ -46,7 +46,7 @@ var fileSystems = []creator{
 	dir{cgroupDir + "/casemate", 0o755, 0, ""},
 	setting{cgroupDir + "/casemate/cgroup.subtree_control", "+cpu +memory +pids"},
 
-	// What the kernel asks for while the node boots is loaded anyway, or not there.
+	// There is no modprobe: what the kernel asks for is loaded anyway, or not in the image.
 	setting{"/proc/sys/kernel/modprobe", "\n"},
 	// Nor is there IPv6 yet: nobody but us gives the node an address.
 	setting{"/proc/sys/net/ipv6/conf/all/disable_ipv6", "1"},

@@ -86,6 +86,9 @@ func (n *node) coldplug(ctx context.Context) error {
 	n.connected = background(ctx, n.connect)
 	n.buttons.watchAll()
 	err := n.devices.coldplug(ctx)
+	if !randomReady() {
+		n.logf("devices: the kernel has no random numbers yet, and init waits for them: a machine without RDRAND wants a hardware RNG (virtio-rng)")
+	}
 	n.vmModules = background(ctx, n.devices.forVMs)
 	return err
 }
@@ -150,7 +153,13 @@ func (n *node) identity(context.Context) (err error) {
 	return writeNodeInfo(n.info, spec.NodeInfoPath)
 }
 
+// startServices says ready before NFS is loaded, which takes as long as all of
+// the boot before: a VM with a volume waits for the lock instead.
 func (n *node) startServices(ctx context.Context) error {
+	loaded, err := lock(spec.VolumesLock)
+	if err != nil {
+		return err
+	}
 	n.services = services(n.log, n.reaper)
 	return startServices(ctx, n.services, func() {
 		// Ready is to mean that VMs can be started, too.
@@ -160,15 +169,24 @@ func (n *node) startServices(ctx context.Context) error {
 		if _, err := os.Stat("/dev/kvm"); err != nil {
 			n.logf("no /dev/kvm: VMs can run with accelerator tcg only")
 		}
-		// NFS takes as long to load as everything before. It comes after the line,
-		// and who needs it meanwhile has the kernel ask for it, and waits.
-		if err := enableModprobe.Create(); err != nil {
-			n.logf("%v: %v", enableModprobe, err)
-		}
 		n.ready()
 		go func() {
 			defer halt.OnPanic()
+			defer loaded.Close()
 			n.devices.forVolumes()
 		}()
 	})
+}
+
+// lock makes the file and locks it exclusively until it is closed.
+func lock(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX); err != nil {
+		f.Close()
+		return nil, &os.PathError{Op: "lock", Path: path, Err: err}
+	}
+	return f, nil
 }

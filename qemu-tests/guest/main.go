@@ -33,6 +33,7 @@ func main() {
 	if err := setup(); err != nil {
 		say("error: %v", err) // and go on: the console may still help
 	}
+	fmt.Println() // the firmware may have left a line half full
 	say("ready cpu=%q kvm=%v", cpuModel(), underKVM())
 	in := bufio.NewScanner(os.Stdin)
 	for in.Scan() {

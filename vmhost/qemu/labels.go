@@ -17,13 +17,7 @@ type labels interface {
 
 type selinux struct{}
 
-// mountOption quotes the context: its level has a comma, which ends an option.
-func (selinux) mountOption(context string) (string, error) {
-	if context == "" {
-		return "", fmt.Errorf("no label given: nothing is mounted without")
-	}
-	return `context="` + context + `"`, nil
-}
+func (selinux) mountOption(context string) (string, error) { return policy.MountOption(context) }
 
 func (selinux) setExec(label string) error {
 	if label == "" {

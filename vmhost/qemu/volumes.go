@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -57,9 +58,29 @@ func (c *Chamber) volume(v *Volume, opened *[]int) error {
 }
 
 func mountNFS(d volume.Directory, target, label string, readonly bool) error {
+	if err := awaitNFS(spec.VolumesLock); err != nil {
+		return err
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), mountTimeout)
 	defer cancel()
 	return volume.MountNFS(ctx, d, target, label, readonly)
+}
+
+// awaitNFS waits for init to have NFS loaded; the manager's deadline bounds it.
+func awaitNFS(lock string) error {
+	f, err := os.Open(lock)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // not on a node: the mount will tell
+	}
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	for {
+		if err := unix.Flock(int(f.Fd()), unix.LOCK_SH); err != unix.EINTR {
+			return os.NewSyscallError("flock "+lock, err)
+		}
+	}
 }
 
 // mounter gives MakeDirs directories of the chamber to mount on.

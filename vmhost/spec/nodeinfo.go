@@ -3,6 +3,10 @@ package spec
 // NodeInfoPath is where init leaves the node's NodeInfo for vmhostd.
 const NodeInfoPath = "/run/casemate/node.json"
 
+// VolumesLock is locked by init while it loads what volumes need (NFS): who
+// mounts one takes a shared lock first, and so waits.
+const VolumesLock = "/run/casemate/volumes.lock"
+
 // NodeInfo is what init found out and vmhostd needs to know, as JSON.
 type NodeInfo struct {
 	// Name is the node's host name.

@@ -27,7 +27,7 @@ type Media struct {
 
 // NewMedia serves the files in dir.
 func NewMedia(dir string) *Media {
-	return &Media{dir: dir, attr: xattrSELinux, users: make(map[string]map[string]bool)}
+	return &Media{dir: dir, attr: "security.selinux", users: make(map[string]map[string]bool)}
 }
 
 // Acquire labels the file name for use by owner and opens it read-only, close

@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"casemate/policy"
 )
 
 // seContext is a security context that may stand in mount data: user, role,
@@ -34,8 +36,12 @@ func NFSData(server netip.AddrPort, client netip.Addr, context string) (string, 
 	if server.Addr().Zone() != "" || client.Zone() != "" {
 		return "", fmt.Errorf("NFS mount: server %s, client %s: link-local addresses are not supported", server, client)
 	}
-	return fmt.Sprintf(`vers=4.2,port=%d,proto=%s,sec=sys,hard,addr=%s,clientaddr=%s,context="%s"`,
-		server.Port(), proto, server.Addr(), client, context), nil
+	label, err := policy.MountOption(context)
+	if err != nil {
+		return "", err
+	}
+	return fmt.Sprintf(`vers=4.2,port=%d,proto=%s,sec=sys,hard,addr=%s,clientaddr=%s,%s`,
+		server.Port(), proto, server.Addr(), client, label), nil
 }
 
 // MountNFS mounts d on target with every file in it labelled context, then reads

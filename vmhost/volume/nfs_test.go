@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"casemate/policy"
 )
 
 // testMountNFS makes the directory of a volume, mounts it under two labels and
@@ -82,7 +84,7 @@ func testMountNFS(t *testing.T, name string) {
 		t.Errorf("%s belongs to %d; want %d", ref.File, uid, id.UID)
 	}
 	for target, context := range map[string]string{a: vmContext, b: other} {
-		if got, err := labelOf(filepath.Join(target, ref.File), unix.Lgetxattr); err != nil || got != context {
+		if got, err := policy.FileLabel(filepath.Join(target, ref.File)); err != nil || got != context {
 			t.Errorf("label of the file in %s = %s, %v; want %s", target, got, err, context)
 		}
 	}

@@ -7,9 +7,9 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
-)
 
-const xattrSELinux = "security.selinux"
+	"casemate/policy"
+)
 
 // verifyMount checks that target is the root of an NFS mount of d whose files
 // are labelled context: by the label of its root directory, and by the options
@@ -20,7 +20,7 @@ func verifyMount(d Directory, target, context string) error {
 		return fmt.Errorf("open %s: %w", target, err)
 	}
 	defer unix.Close(fd)
-	label, err := labelOf(target, unix.Lgetxattr)
+	label, err := policy.FileLabel(target)
 	if err != nil {
 		return err
 	}
@@ -55,16 +55,6 @@ func verifyMount(d Directory, target, context string) error {
 		}
 	}
 	return nil
-}
-
-// labelOf reads a label with Lgetxattr and a path.
-func labelOf(path string, get func(path, attr string, dest []byte) (int, error)) (string, error) {
-	buf := make([]byte, 4096)
-	n, err := get(path, xattrSELinux, buf)
-	if err != nil {
-		return "", &os.PathError{Op: "getxattr " + xattrSELinux, Path: path, Err: err}
-	}
-	return strings.TrimRight(string(buf[:n]), "\x00"), nil
 }
 
 // mountEntry is what a line of mountinfo says about a superblock.
