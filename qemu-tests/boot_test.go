@@ -104,6 +104,9 @@ func TestRefusesToBoot(t *testing.T) {
 			if err := m.Wait(ctx); err != nil {
 				t.Errorf("%v; want it to power off by itself", err)
 			}
+			if got := m.Ending(); got != "guest-shutdown" {
+				t.Errorf("the machine's end was %q; want guest-shutdown", got)
+			}
 			if r := m.Console.Find(lab.ReadyLine); len(r) > 0 {
 				t.Errorf("it came up: %v", r[0])
 			}
@@ -143,6 +146,9 @@ func TestPowerButton(t *testing.T) {
 	}
 	if err := n.Wait(ctx); err != nil {
 		t.Fatal(err)
+	}
+	if got := n.Ending(); got != "guest-shutdown" {
+		t.Errorf("the machine's end was %q; want guest-shutdown", got)
 	}
 	t.Logf("off %.1f s after the button", time.Since(pressed).Seconds())
 	for _, l := range n.Console.Lines() {

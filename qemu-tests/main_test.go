@@ -121,6 +121,9 @@ func end(n *lab.Node) error {
 	if err := n.Wait(ctx); err != nil {
 		return err
 	}
+	if got := n.Ending(); got != "guest-shutdown" {
+		return fmt.Errorf("the node was to power off; its end was %q", got)
+	}
 	text := log.String()
 	for _, l := range n.Console.Lines() { // the shutdown is only here
 		text += l.Text + "\n"

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"casemate/vmhost/api"
 	"casemate/vmhost/qemu"
@@ -130,7 +131,7 @@ func TestAdoptRefuses(t *testing.T) {
 			if c.killed {
 				select {
 				case <-proc.Done():
-				default:
+				case <-time.After(10 * time.Second):
 					t.Error("a process with another label lives on")
 				}
 			}

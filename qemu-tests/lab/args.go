@@ -1,7 +1,7 @@
 package lab
 
 import (
-	"encoding/json"
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -63,13 +63,10 @@ func (cfg Config) args() ([]string, error) {
 // hostForward is a line of "info usernet": TCP[HOST_FORWARD] FD ADDR PORT ADDR PORT ...
 var hostForward = regexp.MustCompile(`TCP\[HOST_FORWARD\]\s+\d+\s+\S+\s+(\d+)\s+\S+\s+(\d+)`)
 
-func (m *Machine) forwards() (map[int]int, error) {
-	raw, err := m.monitor.execute("human-monitor-command", map[string]string{"command-line": "info usernet"})
-	if err != nil {
-		return nil, err
-	}
+func (m *Machine) forwards(ctx context.Context) (map[int]int, error) {
 	var text string
-	if err := json.Unmarshal(raw, &text); err != nil {
+	err := m.monitor.Execute(ctx, "human-monitor-command", map[string]string{"command-line": "info usernet"}, &text)
+	if err != nil {
 		return nil, err
 	}
 	ports := map[int]int{}

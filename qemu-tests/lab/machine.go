@@ -12,6 +12,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"casemate/vmhost/qmp"
 )
 
 // Config describes a machine. With PXE it boots as a bare one would: firmware,
@@ -45,7 +47,8 @@ type Machine struct {
 	Console *Console
 
 	proc    *process
-	monitor *monitor
+	monitor *qmp.Monitor
+	events  *events
 	stdin   io.WriteCloser
 	stderr  *syncBuffer
 	ports   map[int]int
@@ -86,8 +89,8 @@ func Start(ctx context.Context, cfg Config) (*Machine, error) {
 		return nil, err
 	}
 	m.Console = NewConsole(cfg.Name, out, cfg.OnLine)
-	if m.monitor, err = newMonitor(ours); err == nil {
-		m.ports, err = m.forwards()
+	if m.monitor, m.events, err = monitor(ctx, ours); err == nil {
+		m.ports, err = m.forwards(ctx)
 	}
 	if err != nil {
 		m.Stop()
@@ -109,8 +112,9 @@ func (m *Machine) Type(text string) error {
 
 // PowerButton presses the ACPI power button.
 func (m *Machine) PowerButton() error {
-	_, err := m.monitor.execute("system_powerdown", nil)
-	return err
+	ctx, cancel := context.WithTimeout(context.Background(), qmp.RunTimeout)
+	defer cancel()
+	return m.monitor.Execute(ctx, "system_powerdown", nil, nil)
 }
 
 // Done is closed when QEMU has ended.
