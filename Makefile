@@ -4,6 +4,8 @@
 # With the flags that casemate itself builds with, all is compiled only once.
 CASEMATE := CGO_ENABLED=0 go run -trimpath -buildvcs=false ./cmd/casemate
 OUT      := $(CURDIR)/out
+# Lists what was skipped, with the reason, at the end.
+GOTESTSUM := go run gotest.tools/gotestsum@v1.13.0 --format pkgname
 
 # Users without a home of their own (nobody, CI) get caches here.
 ifneq ($(shell test -d "$(HOME)" && test -w "$(HOME)" && echo yes),yes)
@@ -31,7 +33,7 @@ image:
 
 test: image
 	go vet ./...
-	set -a && eval "$$($(CASEMATE) test-env $(OUT))" && go test -timeout 60m ./...
+	set -a && eval "$$($(CASEMATE) test-env $(OUT))" && $(GOTESTSUM) -- -timeout 60m ./...
 
 lint:
 	@unformatted=$$(gofmt -l $(wildcard */)); test -z "$$unformatted" || { echo "not formatted: $$unformatted" >&2; exit 1; }

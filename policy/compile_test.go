@@ -46,6 +46,7 @@ func TestNeverallow(t *testing.T) {
 		{"enter a domain without exec", "(allow vmhost_t svirt_t (process (dyntransition)))"},
 		{"a VM enters another domain", "(allow svirt_t vmhost_t (process (transition)))"},
 		{"a VM executes its disk", "(allow svirt_t svirt_image_t (file (execute)))"},
+		{"a VM executes the manager", "(allow svirt_t node_exec_t (file (execute)))"},
 		{"a VM executes a library", "(allow svirt_t lib_t (file (execute_no_trans)))"},
 		{"KVM guests get execmem", "(allow svirt_t self (process (execmem)))"},
 		{"anything gets execmod", "(allow init_t usr_t (file (execmod)))"},

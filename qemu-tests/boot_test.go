@@ -122,8 +122,18 @@ func head(t *testing.T, file string) string {
 	return string(b[:len(b)/2])
 }
 
-// The ACPI power button powers a node off, and nothing is denied on the way.
-func TestPowerButton(t *testing.T) {
+// The ways for a node to end that the shared node does not take: the ACPI power
+// button and a reboot by the API. Nothing is denied on the way.
+func TestEnding(t *testing.T) {
+	t.Run("power button", func(t *testing.T) {
+		testEnding(t, func(_ context.Context, n *lab.Node) error { return n.PowerButton() }, "guest-shutdown")
+	})
+	t.Run("reboot", func(t *testing.T) {
+		testEnding(t, func(ctx context.Context, n *lab.Node) error { return n.Admin.Power(ctx, api.Reboot) }, "guest-reset")
+	})
+}
+
+func testEnding(t *testing.T, ask func(context.Context, *lab.Node) error, want string) {
 	site := openedSite(t)
 	ctx, cancel := context.WithTimeout(t.Context(), bootTime)
 	defer cancel()
@@ -131,7 +141,7 @@ func TestPowerButton(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cfg.Name, cfg.Memory = "button", 2048
+	cfg.Name, cfg.Memory = "ending", 1024
 	if cfg, err = site.Direct(cfg, nil); err != nil {
 		t.Fatal(err)
 	}
@@ -140,17 +150,17 @@ func TestPowerButton(t *testing.T) {
 		t.Fatal(err)
 	}
 	cleanup(t, n.Machine)
-	pressed := time.Now()
-	if err := n.PowerButton(); err != nil {
+	asked := time.Now()
+	if err := ask(ctx, n); err != nil {
 		t.Fatal(err)
 	}
 	if err := n.Wait(ctx); err != nil {
 		t.Fatal(err)
 	}
-	if got := n.Ending(); got != "guest-shutdown" {
-		t.Errorf("the machine's end was %q; want guest-shutdown", got)
+	if got := n.Ending(); got != want {
+		t.Errorf("the machine's end was %q; want %s", got, want)
 	}
-	t.Logf("off %.1f s after the button", time.Since(pressed).Seconds())
+	t.Logf("%s %.1f s after it was asked", want, time.Since(asked).Seconds())
 	for _, l := range n.Console.Lines() {
 		for _, d := range lab.Records(l.Text) {
 			t.Errorf("denied: %s", d)

@@ -10,6 +10,8 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+
+	"casemate/vmhost/spec"
 )
 
 // commands make the subcommands; each file of this package registers its own.
@@ -19,8 +21,9 @@ func register(newCommand func() *cobra.Command) { commands = append(commands, ne
 
 func newRootCommand() *cobra.Command {
 	root := &cobra.Command{
-		Use:   "casemate",
-		Short: "Build SELinux hypervisor nodes and manage the guests on them",
+		Use:     "casemate",
+		Version: spec.Version,
+		Short:   "Build SELinux hypervisor nodes and manage the guests on them",
 		Long: `casemate builds a minimal node image that boots into RAM with SELinux enforcing
 from its first process, and manages the virtual machines on such nodes, each
 confined under a label of its own.`,

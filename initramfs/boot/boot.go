@@ -32,10 +32,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Version is casemate's, set at build with
-// -ldflags "-X casemate/initramfs/boot.Version=...".
-var Version = "dev"
-
 // logSize is where the log rotates, in bytes: /run has room for two.
 const logSize = 1 << 20
 
@@ -130,7 +126,7 @@ func (n *node) identify() error {
 		return fmt.Errorf("CASEMATE_POLICY_VERSION from stage0: %w", err)
 	}
 	n.info = spec.NodeInfo{
-		Version: Version, Kernel: unix.ByteSliceToString(uts.Release[:]),
+		Version: spec.Version, Kernel: unix.ByteSliceToString(uts.Release[:]),
 		Permissive: os.Getenv("CASEMATE_PERMISSIVE") == "1",
 		Policy:     spec.PolicyInfo{Version: version, Digest: os.Getenv("CASEMATE_POLICY_DIGEST")},
 	}
