@@ -59,7 +59,7 @@ func nodeTable(w io.Writer, c api.Capabilities) {
 	row(w, "Version:", c.Version)
 	row(w, "Uptime:", time.Duration(c.Uptime*float64(time.Second)).Truncate(time.Second))
 	row(w, "CPUs:", c.CPUs)
-	row(w, "Memory:", fmt.Sprintf("%.1fGiB", float64(c.Memory)/(1<<30)))
+	row(w, "Memory:", fmt.Sprintf("%.1f GiB", float64(c.Memory)/(1<<30)))
 	row(w, "Kernel:", c.Kernel)
 	row(w, "QEMU:", c.QEMU)
 	row(w, "KVM:", yesNo(c.KVM))

@@ -173,11 +173,18 @@ func (t *trial) tour(n *lab.Node) error {
 		return err
 	}
 	volume := n.Site.NFS.URL("a", "demo/root.qcow2")
-	doc := filepath.Join(t.state, "demo.yaml")
+	// Whole paths: the other terminal may be anywhere.
+	doc, err := filepath.Abs(filepath.Join(t.state, "demo.yaml"))
+	if err != nil {
+		return err
+	}
+	casemate, err := filepath.Abs(filepath.Join(t.out, "bin", "casemate"))
+	if err != nil {
+		return err
+	}
 	if err := writeDocument(doc, n.Site.VM("demo", volume)); err != nil {
 		return err
 	}
-	casemate := filepath.Join(t.out, "bin", "casemate")
 	fmt.Fprintf(t.w, `
 The node is yours. In another terminal:
 
