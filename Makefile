@@ -29,11 +29,11 @@ help:
 	@echo "make image BUILD='--config node.yaml'; casemate build --help lists them."
 
 image:
-	$(CASEMATE) build --out $(OUT) $(BUILD)
+	$(CASEMATE) build --out "$(OUT)" $(BUILD)
 
 test: image
 	go vet ./...
-	set -a && eval "$$($(CASEMATE) test-env $(OUT))" && $(GOTESTSUM) -- -timeout 60m ./...
+	env=$$($(CASEMATE) test-env "$(OUT)") && set -a && eval "$$env" && $(GOTESTSUM) -- -timeout 60m ./...
 
 lint:
 	@unformatted=$$(gofmt -l $(wildcard */)); test -z "$$unformatted" || { echo "not formatted: $$unformatted" >&2; exit 1; }
@@ -41,7 +41,7 @@ lint:
 	go run honnef.co/go/tools/cmd/staticcheck@v0.7.0 ./...
 
 bench:
-	CASEMATE_OUT=$(OUT) go test -timeout 60m -run '^$$' -bench . ./...
+	CASEMATE_OUT="$(OUT)" go test -timeout 60m -run '^$$' -bench . ./...
 
 run: image
 	$(CASEMATE) run $(ARGS)
@@ -50,4 +50,4 @@ demo: image
 	$(CASEMATE) demo $(ARGS)
 
 clean:
-	rm -rf $(OUT)
+	rm -rf "$(OUT)"

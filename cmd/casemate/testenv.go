@@ -13,7 +13,8 @@ import (
 func init() { register(newTestEnvCommand) }
 
 // newTestEnvCommand is for the Makefile: unit tests of packages that may not
-// import image find the real secilc and QEMU by these variables.
+// import image find the real secilc and QEMU by these variables. A command is
+// its words with tabs between them: the cache's path may have blanks.
 func newTestEnvCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "test-env OUT", Hidden: true, Args: cobra.ExactArgs(1),
@@ -32,8 +33,8 @@ func newTestEnvCommand() *cobra.Command {
 			qemu := trees["node"].Command(ctx, "qemu-system-x86_64").Args
 			for _, v := range [][2]string{
 				{"CASEMATE_OUT", out},
-				{"CASEMATE_SECILC", strings.Join(secilc, " ")},
-				{"CASEMATE_QEMU", strings.Join(qemu, " ")},
+				{"CASEMATE_SECILC", strings.Join(secilc, "\t")},
+				{"CASEMATE_QEMU", strings.Join(qemu, "\t")},
 				{"CASEMATE_TEST_TREE", trees["node"].Root},
 			} {
 				fmt.Fprintf(cmd.OutOrStdout(), "%s='%s'\n", v[0], strings.ReplaceAll(v[1], "'", `'\''`))

@@ -17,10 +17,10 @@ import (
 )
 
 // TestQEMU speaks to a real one, which CASEMATE_QEMU names: a program and its
-// first arguments, separated by blanks.
+// first arguments, separated by tabs.
 func TestQEMU(t *testing.T) {
-	prefix := strings.Fields(os.Getenv("CASEMATE_QEMU"))
-	if len(prefix) == 0 {
+	prefix := strings.Split(os.Getenv("CASEMATE_QEMU"), "\t")
+	if prefix[0] == "" {
 		t.Skip("CASEMATE_QEMU is not set: no QEMU to speak to")
 	}
 	path := filepath.Join(t.TempDir(), "qmp.sock")
