@@ -17,8 +17,9 @@ import (
 
 // mirror is a copy of testdata/repo on a loopback HTTP server.
 type mirror struct {
-	dir    string
-	server *httptest.Server
+	dir     string
+	server  *httptest.Server
+	keyring string // of the archive's key
 }
 
 func newMirror(t *testing.T) *mirror {
@@ -34,14 +35,22 @@ func newMirror(t *testing.T) *mirror {
 	}
 	m.server = httptest.NewServer(http.FileServer(http.Dir(m.dir)))
 	t.Cleanup(m.server.Close)
+	// A copy: apt takes no path with a blank, and the clone may be anywhere.
+	m.keyring = filepath.Join(t.TempDir(), "keyring.gpg")
+	b, err := os.ReadFile("testdata/keyring.gpg")
+	if err == nil {
+		err = os.WriteFile(m.keyring, b, 0o644)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 	return m
 }
 
 // fetcher gives a fetcher with the cache dir; every call a fresh one, as every
 // build has.
 func (m *mirror) fetcher(dir string) *Fetcher {
-	keyring, _ := filepath.Abs("testdata/keyring.gpg")
-	return &Fetcher{Cache: dir, Sources: []Source{{m.server.URL, "trixie"}}, Keyring: keyring}
+	return &Fetcher{Cache: dir, Sources: []Source{{m.server.URL, "trixie"}}, Keyring: m.keyring}
 }
 
 // tamper replaces text in one of the mirror's files.

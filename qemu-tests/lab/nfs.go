@@ -18,7 +18,8 @@ type NFSServer struct {
 	Port    int
 	Console *Console // its log
 
-	proc *process
+	proc  *process
+	links string // directory with a link to the tree
 }
 
 // StartNFS starts a server that exports each of the names as /NAME, writable by
@@ -66,13 +67,23 @@ func startNFS(ctx context.Context, tools Tools, dir string, port int, exports []
 	cmd.Stdout, cmd.Stderr = logW, logW
 	// Libraries that it looks for at absolute paths, outside of the tree: one of
 	// its own and the plugin for that method. Loaded before, they are found by name.
-	preload, _ := filepath.Glob(tools.Trial.Path("usr/lib/ganesha/libganesha_nfsd.so.*"))
-	preload = append(preload, tools.Trial.Path("usr/lib/x86_64-linux-gnu/libnfsidmap/static.so"))
+	// Through a link: a blank in a path would end it (ld.so(8)).
+	links, err := os.MkdirTemp("", "casemate-nfs-")
+	if err != nil {
+		return nil, err
+	}
+	tree := filepath.Join(links, "tree")
+	if err := os.Symlink(tools.Trial.Root, tree); err != nil {
+		return nil, err
+	}
+	preload, _ := filepath.Glob(filepath.Join(tree, "usr/lib/ganesha/libganesha_nfsd.so.*"))
+	preload = append(preload, filepath.Join(tree, "usr/lib/x86_64-linux-gnu/libnfsidmap/static.so"))
 	cmd.Env = append(os.Environ(), "LD_PRELOAD="+strings.Join(preload, ":"))
-	s := &NFSServer{Port: port}
+	s := &NFSServer{Port: port, links: links}
 	s.proc, err = startProcess("nfs-ganesha", cmd)
 	logW.Close()
 	if err != nil {
+		os.RemoveAll(links)
 		return nil, err
 	}
 	s.Console = NewConsole("nfs-ganesha", log, nil)
@@ -89,7 +100,10 @@ func (s *NFSServer) URL(export, file string) string {
 }
 
 // Stop ends the server; the files are gone with it.
-func (s *NFSServer) Stop() { s.proc.stop(3 * time.Second) }
+func (s *NFSServer) Stop() {
+	s.proc.stop(3 * time.Second)
+	os.RemoveAll(s.links)
+}
 
 func ganeshaConf(plugins, recovery, idmap string, port int, exports []string) string {
 	var b strings.Builder
