@@ -133,6 +133,66 @@ func TestEnding(t *testing.T) {
 	})
 }
 
+// Configuration from a URL, and one that is wrong: the node must not take a
+// default for it, and must stay up to say so.
+func TestConfiguration(t *testing.T) {
+	t.Run("URL", func(t *testing.T) {
+		n, ctx := bootWith(t, "name: by-url\n")
+		line, err := n.Console.Expect(ctx, `casemate: ready node=by-url .*`)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Log(line[0])
+	})
+	t.Run("wrong", func(t *testing.T) {
+		n, ctx := bootWith(t, "name: by-url\nnetwrok: {}\n")
+		if _, err := n.Console.Expect(ctx, `casemate: NOT READY: .*netwrok: unknown field`); err != nil {
+			t.Fatal(err)
+		}
+		if r := n.Console.Find(lab.ReadyLine); len(r) > 0 {
+			t.Errorf("it came up: %v", r[0])
+		}
+		if err := n.PowerButton(); err != nil { // still there, and minded
+			t.Fatal(err)
+		}
+		if err := n.Wait(ctx); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// bootWith starts a machine that fetches this document.
+func bootWith(t *testing.T, document string) (*lab.Machine, context.Context) {
+	site := openedSite(t)
+	ctx, cancel := context.WithTimeout(t.Context(), bootTime)
+	t.Cleanup(cancel)
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "node.yaml"), []byte(document), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	server, err := lab.ServeMedia(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(server.Close)
+	cfg, err := site.Machine()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg.Name, cfg.Memory, cfg.NodeConfig = "configured", 1024, nil
+	if cfg, err = site.Direct(cfg, func(words []string) []string {
+		return append(words, "casemate.config="+server.URL("node.yaml"))
+	}); err != nil {
+		t.Fatal(err)
+	}
+	m, err := lab.Start(ctx, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cleanup(t, m)
+	return m, ctx
+}
+
 func testEnding(t *testing.T, ask func(context.Context, *lab.Node) error, want string) {
 	site := openedSite(t)
 	ctx, cancel := context.WithTimeout(t.Context(), bootTime)

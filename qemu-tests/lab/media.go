@@ -48,9 +48,14 @@ func (s *MediaServer) Media(name, file string) (spec.Media, error) {
 	}
 	return spec.Media{
 		Name:   name,
-		URL:    fmt.Sprintf("http://%s:%d/%s", Gateway, s.Port, filepath.Base(file)),
+		URL:    s.URL(filepath.Base(file)),
 		SHA256: hex.EncodeToString(sum.Sum(nil)),
 	}, nil
+}
+
+// URL is where a machine finds the file of that name.
+func (s *MediaServer) URL(name string) string {
+	return fmt.Sprintf("http://%s:%d/%s", Gateway, s.Port, name)
 }
 
 // Close stops the server.

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"casemate/initramfs/boot/halt"
+	"casemate/policy"
 
 	"golang.org/x/sys/unix"
 )
@@ -142,33 +143,16 @@ func labelled(label string, start func() (int, <-chan Status, error)) (int, <-ch
 	go func() {
 		defer halt.OnPanic()
 		runtime.LockOSThread() // and no unlock: the thread ends with the goroutine
-		if err := setExecLabel(label); err != nil {
+		if err := policy.SetThread("exec", label); err != nil {
 			c <- started{err: err}
 			return
 		}
 		pid, ended, err := start()
-		if unset := setExecLabel(""); unset != nil { // should it be the main thread, it stays
+		if unset := policy.SetThread("exec", ""); unset != nil { // should it be the main thread, it stays
 			err = errors.Join(err, unset)
 		}
 		c <- started{pid, ended, err}
 	}()
 	s := <-c
 	return s.pid, s.ended, s.err
-}
-
-func setExecLabel(label string) error {
-	const file = "/proc/thread-self/attr/exec"
-	fd, err := unix.Open(file, unix.O_WRONLY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return &os.PathError{Op: "open", Path: file, Err: err}
-	}
-	defer unix.Close(fd)
-	b := []byte(label)
-	if label == "" {
-		b = []byte{0} // the kernel takes it for "none"
-	}
-	if _, err := unix.Write(fd, b); err != nil {
-		return fmt.Errorf("set exec label %q: %w", label, err)
-	}
-	return nil
 }
