@@ -31,16 +31,19 @@ help:
 image:
 	$(CASEMATE) build --out "$(OUT)" $(BUILD)
 
+# Never from the test cache: it knows nothing of the guest's program and the tools.
 test: image
 	go vet ./...
-	env=$$($(CASEMATE) test-env "$(OUT)") && set -a && eval "$$env" && $(GOTESTSUM) -- -timeout 60m ./...
+	env=$$($(CASEMATE) test-env "$(OUT)") && set -a && eval "$$env" && \
+	: "$${CASEMATE_OUT:?}" "$${CASEMATE_SECILC:?}" "$${CASEMATE_QEMU:?}" "$${CASEMATE_TEST_TREE:?}" && \
+	$(GOTESTSUM) -- -count=1 -timeout 60m ./...
 
 lint:
 	@unformatted=$$(gofmt -l $(wildcard */)); test -z "$$unformatted" || { echo "not formatted: $$unformatted" >&2; exit 1; }
 	go vet ./...
 	go run honnef.co/go/tools/cmd/staticcheck@v0.7.0 ./...
 
-bench:
+bench: image
 	CASEMATE_OUT="$(OUT)" go test -timeout 60m -run '^$$' -bench . ./...
 
 run: image

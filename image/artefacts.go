@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"casemate/image/debian"
 	"casemate/initramfs"
 )
 
@@ -40,6 +41,9 @@ func (b *build) assemble(bin, rootImage string) ([]staged, []initramfs.Entry, er
 			return nil, nil, err
 		}
 	}
+	if err := b.checkKernel(filepath.Join(b.work, "vmlinuz")); err != nil {
+		return nil, nil, err
+	}
 	var files []staged
 	for _, f := range []struct {
 		name string
@@ -55,6 +59,20 @@ func (b *build) assemble(bin, rootImage string) ([]staged, []initramfs.Entry, er
 		files = append(files, s)
 	}
 	return files, append(early, root...), nil
+}
+
+// checkKernel compares the kernel with its package: the root's files are checked
+// when they are packed, and this is the one that is not in there.
+func (b *build) checkKernel(image string) error {
+	_, file, ok := b.node.Owner(b.kernel.image)
+	sum, err := debian.FileSHA256(image)
+	if err != nil {
+		return err
+	}
+	if !ok || sum != file.SHA256 {
+		return fmt.Errorf("%s in %s is not what its package has: remove that directory and build again", b.kernel.image, b.node.Root)
+	}
+	return nil
 }
 
 func (b *build) commandLine() string {

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"casemate/image/debian"
 	"casemate/initramfs"
 )
 
@@ -80,10 +81,13 @@ func (b *build) kept(name, key string, entries []initramfs.Entry, pack func(stri
 	image, list := filepath.Join(b.work, name+".erofs"), filepath.Join(b.work, name+".json")
 	var last struct {
 		Key     string
+		SHA256  string // of the image: a list may outlive what it lists
 		Entries []initramfs.Entry
 	}
 	if data, err := os.ReadFile(list); err == nil && json.Unmarshal(data, &last) == nil && last.Key == key {
-		return image, last.Entries, nil
+		if sum, err := debian.FileSHA256(image); err == nil && sum == last.SHA256 {
+			return image, last.Entries, nil
+		}
 	}
 	// The list goes first and comes last: an image without it is not whole.
 	for _, name := range []string{list, image} {
@@ -98,7 +102,11 @@ func (b *build) kept(name, key string, entries []initramfs.Entry, pack func(stri
 	for i := range entries {
 		entries[i].Data = nil // a configuration may have secrets
 	}
-	last.Key, last.Entries = key, entries
+	sum, err := debian.FileSHA256(image)
+	if err != nil {
+		return "", nil, err
+	}
+	last.Key, last.SHA256, last.Entries = key, sum, entries
 	data, err := json.Marshal(last)
 	if err != nil {
 		return "", nil, err

@@ -37,7 +37,7 @@ func findKernel(ctx context.Context, node, tools *debian.Tree, work string) (*ke
 	k.version = strings.TrimPrefix(k.image, "boot/vmlinuz-")
 	k.dir = "usr/lib/modules/" + k.version
 
-	kept := filepath.Join(work, "depmod-"+node.Key[:16])
+	kept := filepath.Join(work, "depmod-"+node.Key[:16]+"-"+tools.Key[:16])
 	if _, err := os.Stat(kept); err != nil {
 		part := kept + ".part"
 		if err := os.RemoveAll(part); err != nil {

@@ -4,6 +4,9 @@ import (
 	"archive/tar"
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"embed"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -24,8 +27,22 @@ var erofsOptions = []string{
 	"-U00000000-0000-4000-8000-636173656d61", "--tar=f",
 }
 
-// EROFSFormat stands for how WriteEROFS and AddEROFS pack, for use in a Key.
-var EROFSFormat = strings.Join(erofsOptions, " ")
+//go:embed erofs.go entry.go
+var packing embed.FS
+
+// EROFSFormat stands for how WriteEROFS and AddEROFS pack, for use in a Key:
+// what mkfs.erofs is told, and the code that feeds it.
+var EROFSFormat = func() string {
+	h := sha256.New()
+	for _, name := range []string{"erofs.go", "entry.go"} {
+		b, err := packing.ReadFile(name)
+		if err != nil {
+			panic(err) // it is embedded
+		}
+		h.Write(b)
+	}
+	return strings.Join(erofsOptions, " ") + " " + hex.EncodeToString(h.Sum(nil))
+}()
 
 // Mkfs gives the command that runs mkfs.erofs (erofs-utils 1.8) with args.
 type Mkfs func(ctx context.Context, args ...string) *exec.Cmd

@@ -2,6 +2,7 @@ package qemutests
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -127,6 +128,9 @@ func end(n *lab.Node) error {
 	text := log.String()
 	for _, l := range n.Console.Lines() { // the shutdown is only here
 		text += l.Text + "\n"
+	}
+	if strings.Contains(text, "records lost") || strings.Contains(text, "audit_lost=") {
+		return errors.New("audit records were lost: that none is there proves nothing")
 	}
 	if d := lab.Records(text, provoked.list...); len(d) > 0 {
 		return fmt.Errorf("%d denials that no test provoked:\n%s", len(d), strings.Join(d, "\n"))

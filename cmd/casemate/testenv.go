@@ -21,7 +21,7 @@ func newTestEnvCommand() *cobra.Command {
 		Short: "Print the environment that all tests run in, as the arguments of env(1)",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx := cmd.Context()
-			trees, err := image.Trees(ctx, "node", "tools")
+			trees, err := image.Trees(ctx, "node", "tools", "trial") // all that tests want, fetched now
 			if err != nil {
 				return err
 			}

@@ -62,8 +62,8 @@ Dir::Log "%[1]s";
 `
 
 func newApt(dir, state string) (*apt, error) {
-	if _, err := exec.LookPath("apt-get"); err != nil {
-		return nil, fmt.Errorf("find apt-get: %w: casemate fetches packages with the host's own apt; build on Debian 12 or 13", err)
+	if err := haveApt(); err != nil {
+		return nil, err
 	}
 	if strings.ContainsAny(dir+state, "\"\n") {
 		return nil, fmt.Errorf("configure apt: the cache's path %q has a quote or a newline", dir)
@@ -175,4 +175,11 @@ func (a *apt) download(ctx context.Context, dir string, progress func(int64), pa
 	}
 	_, err := a.run(ctx, dir, progress, args...)
 	return err
+}
+
+func haveApt() error {
+	if _, err := exec.LookPath("apt-get"); err != nil {
+		return fmt.Errorf("find apt-get: %w: casemate fetches packages with the host's own apt; build on Debian 12 or 13", err)
+	}
+	return nil
 }

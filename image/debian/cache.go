@@ -90,8 +90,8 @@ func explainSpace(err error, cache string) error {
 	return fmt.Errorf("%w (disk full: make room, or set CASEMATE_CACHE to a directory on another disk; the cache is %s)", err, cache)
 }
 
-// fileSHA256 gives the digest of a file in hex.
-func fileSHA256(name string) (string, error) {
+// FileSHA256 gives the digest of a file in hex.
+func FileSHA256(name string) (string, error) {
 	f, err := os.Open(name)
 	if err != nil {
 		return "", err

@@ -79,6 +79,9 @@ func (f *Fetcher) defaults() (err error) {
 	if f.Note == nil {
 		f.Note = func(string) {}
 	}
+	if err := haveApt(); err != nil {
+		return err // before anything else that such a host lacks
+	}
 	if f.Keyring == "" {
 		if f.Keyring, err = hostKeyring(); err != nil {
 			return err
@@ -178,7 +181,7 @@ func (f *Fetcher) keep(dir string, packages []Package) error {
 		return err
 	}
 	for _, name := range files {
-		digest, err := fileSHA256(name)
+		digest, err := FileSHA256(name)
 		if err != nil {
 			return err
 		}

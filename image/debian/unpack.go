@@ -58,7 +58,7 @@ func makeEmptyRoot(dir string) (*os.Root, error) {
 // unpack checks a .deb's digest, unpacks it below root and gives the package
 // with its files. Owners, times and set-id bits are dropped, devices left out.
 func unpack(ctx context.Context, deb string, p Package, root *os.Root) (Package, error) {
-	digest, err := fileSHA256(deb)
+	digest, err := FileSHA256(deb)
 	if err != nil {
 		return p, fmt.Errorf("unpack package %s: %w", p.Name, err)
 	}

@@ -13,7 +13,7 @@ type Node struct {
 	Media []Media `json:"media,omitempty"`
 }
 
-// Network has the node's bridges. Without any, every NIC with link gets DHCP.
+// Network has the node's bridges. Without any, the first NIC with link gets DHCP.
 type Network struct {
 	Bridges []Bridge `json:"bridges,omitempty"`
 }
