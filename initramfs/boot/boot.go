@@ -19,6 +19,7 @@ import (
 	"os/signal"
 	"strconv"
 	"strings"
+	"time"
 
 	"casemate/initramfs/boot/cmdline"
 	"casemate/initramfs/boot/halt"
@@ -93,7 +94,11 @@ func Run() {
 	case err = <-booted:
 	case r := <-n.asked: // in the middle of the boot
 		cancel()
-		<-booted
+		select {
+		case <-booted:
+		case <-time.After(10 * time.Second): // a driver's probe may never come back
+			n.logf("%s: the boot does not end", r.why)
+		}
 		n.down(r.action, r.why)
 	}
 	switch {

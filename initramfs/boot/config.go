@@ -19,7 +19,7 @@ const (
 	embeddedFile = "/etc/casemate/casemate.yaml"
 
 	maxConfig     = 1 << 20 // bytes
-	configTimeout = time.Minute
+	configTimeout = 10 * time.Minute
 )
 
 // source is one place where the node configuration may be. read gives found

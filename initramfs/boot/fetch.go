@@ -7,6 +7,8 @@ import (
 	"io"
 	"net/http"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // fetcher gets files over HTTP and HTTPS.
@@ -40,6 +42,17 @@ func newFetcher() *fetcher {
 	}
 }
 
+// maxDelay is the longest pause between two attempts.
+const maxDelay = 15 * time.Second
+
+// patient is for what the node can do nothing without: after a power cut the
+// server may need minutes.
+func (f *fetcher) patient() *fetcher {
+	g := *f
+	g.attempts = 40
+	return &g
+}
+
 // errPermanent marks an error that another attempt would not mend.
 type errPermanent struct{ error }
 
@@ -64,7 +77,7 @@ func (f *fetcher) get(ctx context.Context, url string, limit int64, open func() 
 		case <-time.After(delay):
 		case <-ctx.Done():
 		}
-		delay *= 2
+		delay = min(2*delay, maxDelay)
 	}
 }
 
@@ -93,6 +106,9 @@ func (f *fetcher) once(ctx context.Context, url string, limit int64, open func()
 		return errPermanent{err}
 	}
 	n, err := io.Copy(w, io.LimitReader(resp.Body, limit+1))
+	if errors.Is(err, unix.ENOSPC) {
+		return errPermanent{err}
+	}
 	if err != nil {
 		return err
 	}

@@ -105,7 +105,7 @@ func (n *node) connect(ctx context.Context) error {
 }
 
 func (n *node) loadConfig(ctx context.Context) error {
-	doc, from, err := loadConfig(ctx, configSources(n.params, n.fetch, fwCfgFile, embeddedFile))
+	doc, from, err := loadConfig(ctx, configSources(n.params, n.fetch.patient(), fwCfgFile, embeddedFile))
 	if err != nil {
 		return fmt.Errorf("%w: %w", errConfig, err)
 	}
@@ -163,8 +163,8 @@ func (n *node) startServices(ctx context.Context) error {
 	n.services = services(n.log, n.reaper)
 	return startServices(ctx, n.services, func() {
 		// Ready is to mean that VMs can be started, too.
-		if err := n.vmModules(ctx); err != nil {
-			return // the node goes down
+		if err := n.vmModules(ctx); err != nil && ctx.Err() != nil {
+			return // the node goes down; the phase reports other errors
 		}
 		if _, err := os.Stat("/dev/kvm"); err != nil {
 			n.logf("no /dev/kvm: VMs can run with accelerator tcg only")

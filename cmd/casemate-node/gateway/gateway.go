@@ -28,6 +28,8 @@ const (
 	maxConnections   = 512
 	maxPerAddress    = 128 // NAT gives many clients one address
 	maxStreams       = 64  // HTTP/2, per connection
+	maxPerUser       = 64  // requests under way, over all connections
+	maxPathLogged    = 256 // bytes
 )
 
 // Config says where things are.

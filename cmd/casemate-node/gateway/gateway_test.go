@@ -302,7 +302,7 @@ func TestBodyDeadline(t *testing.T) {
 }
 
 func TestBackendDown(t *testing.T) {
-	dead := newProxy(filepath.Join(t.TempDir(), "none.sock"))
+	dead := newProxy(filepath.Join(t.TempDir(), "none.sock"), io.Discard)
 	req, _ := http.NewRequest(http.MethodGet, "https://node/v1/vms", nil)
 	req = req.WithContext(context.WithValue(req.Context(), identityKey{}, identity{"a", api.Viewer}))
 	w := &recorder{header: http.Header{}}

@@ -101,10 +101,33 @@ func TestAudit(t *testing.T) {
 		if c.upgrade != "" {
 			r.Header.Set("Upgrade", c.upgrade)
 		}
-		audit(r, identity{c.user, api.Operator}, 201)
-		if out.String() != c.want {
+		var refused bytes.Buffer
+		audit(&refused, r, identity{c.user, api.Operator}, 201)
+		if out.String() != c.want || refused.Len() != 0 {
 			t.Errorf("audit(%s %s) wrote %q; want %q", c.method, c.target, out.String(), c.want)
 		}
+		// What was refused is for the limited log, and no line is endless.
+		r.URL.Path, r.URL.RawPath = "/"+strings.Repeat("x", 9000), ""
+		out.Reset()
+		audit(&refused, r, identity{c.user, api.Operator}, 403)
+		if out.Len() != 0 || refused.Len() > 400 || (refused.Len() == 0) != (c.want == "") {
+			t.Errorf("audit of a refused %s: %d bytes in the log, %d in the limited one", c.method, out.Len(), refused.Len())
+		}
+	}
+}
+
+func TestCounter(t *testing.T) {
+	c := &counter{max: 2, of: map[string]int{}}
+	if !c.take("a") || !c.take("a") || c.take("a") || !c.take("b") {
+		t.Error("take: want two of a, no third, and one of b")
+	}
+	c.give("a")
+	if !c.take("a") {
+		t.Error("take after give: want one more")
+	}
+	c.give("b")
+	if _, ok := c.of["b"]; ok {
+		t.Error("a user who has nothing is still counted")
 	}
 }
 

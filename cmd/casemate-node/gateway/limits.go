@@ -120,3 +120,29 @@ func oneLine(text string) string {
 		return r
 	}, strings.TrimSpace(text))
 }
+
+// counter bounds how much each has at once.
+type counter struct {
+	max int
+
+	mu sync.Mutex
+	of map[string]int
+}
+
+func (c *counter) take(name string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.of[name] >= c.max {
+		return false
+	}
+	c.of[name]++
+	return true
+}
+
+func (c *counter) give(name string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.of[name]--; c.of[name] == 0 {
+		delete(c.of, name)
+	}
+}

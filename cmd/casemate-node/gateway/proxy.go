@@ -30,8 +30,9 @@ const (
 // newHandler passes requests of known clients to socket. What it refuses is
 // reported to refused.
 func newHandler(socket string, refused io.Writer) http.Handler {
-	proxy := newProxy(socket)
+	proxy := newProxy(socket, refused)
 	crossOrigin := http.NewCrossOriginProtection()
+	users := &counter{max: maxPerUser, of: map[string]int{}}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		who, err := identify(r.TLS, time.Now())
 		if err == nil {
@@ -44,10 +45,17 @@ func newHandler(socket string, refused io.Writer) http.Handler {
 			return
 		}
 		if status, err := readBody(w, r); err != nil {
-			audit(r, who, status)
+			audit(refused, r, who, status)
 			api.WriteProblem(w, status, err.Error())
 			return
 		}
+		// Each takes descriptors here and in vmhostd, also those that only read.
+		if !users.take(who.user) {
+			fmt.Fprintf(refused, "refused %s: user %q has %d requests under way", r.RemoteAddr, who.user, maxPerUser)
+			api.WriteProblem(w, http.StatusTooManyRequests, "too many requests of this user at once")
+			return
+		}
+		defer users.give(who.user)
 		proxy.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), identityKey{}, who)))
 	})
 }
@@ -56,7 +64,7 @@ type identityKey struct{}
 
 func callerOf(r *http.Request) identity { return r.Context().Value(identityKey{}).(identity) }
 
-func newProxy(socket string) *httputil.ReverseProxy {
+func newProxy(socket string, refused io.Writer) *httputil.ReverseProxy {
 	backend := &url.URL{Scheme: "http", Host: "vmhostd"}
 	dialer := &net.Dialer{Timeout: 5 * time.Second}
 	return &httputil.ReverseProxy{
@@ -85,11 +93,11 @@ func newProxy(socket string) *httputil.ReverseProxy {
 		},
 		FlushInterval: -1, // logs are read as they come
 		ModifyResponse: func(answer *http.Response) error {
-			audit(answer.Request, callerOf(answer.Request), answer.StatusCode)
+			audit(refused, answer.Request, callerOf(answer.Request), answer.StatusCode)
 			return nil
 		},
 		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
-			audit(r, callerOf(r), http.StatusBadGateway)
+			audit(refused, r, callerOf(r), http.StatusBadGateway)
 			if r.Context().Err() == nil {
 				log.Printf("vmhostd: %v", err)
 			}
@@ -120,8 +128,10 @@ func readBody(w http.ResponseWriter, r *http.Request) (int, error) {
 	return 0, nil
 }
 
-// audit notes who changed something or took a console, and what came of it.
-func audit(r *http.Request, who identity, status int) {
+// audit notes who changed something or took a console, and what came of it. What
+// was refused goes to refused, which is limited: it costs a client nothing, and
+// must not push what happened out of the log.
+func audit(refused io.Writer, r *http.Request, who identity, status int) {
 	if (r.Method == http.MethodGet || r.Method == http.MethodHead) && r.Header.Get("Upgrade") == "" {
 		return
 	}
@@ -129,5 +139,14 @@ func audit(r *http.Request, who identity, status int) {
 	if strings.ContainsAny(user, ` "=`) {
 		user = strconv.Quote(user)
 	}
-	log.Printf("user=%s role=%s %s %s %d", user, who.role, r.Method, r.URL.EscapedPath(), status)
+	path := r.URL.EscapedPath()
+	if len(path) > maxPathLogged {
+		path = path[:maxPathLogged] + "..."
+	}
+	line := fmt.Sprintf("user=%s role=%s %s %s %d", user, who.role, r.Method, path, status)
+	if status >= 400 && status < 500 {
+		fmt.Fprint(refused, line)
+		return
+	}
+	log.Print(line)
 }

@@ -89,6 +89,9 @@ func Node(dev, name string) error {
 func All(dev string) error {
 	var errs []error
 	err := filepath.WalkDir(dev, func(file string, d fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil // unplugged meanwhile
+		}
 		if err != nil || d.IsDir() {
 			return err
 		}
@@ -96,7 +99,9 @@ func All(dev string) error {
 		if err != nil {
 			return err
 		}
-		errs = append(errs, Node(dev, name))
+		if err := Node(dev, name); !errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, err)
+		}
 		return nil
 	})
 	return errors.Join(append(errs, err)...)

@@ -44,6 +44,10 @@ func newLease(raw *nclient4.Lease) (*Lease, error) {
 	if l.Addr.Mask == nil {
 		l.Addr.Mask = l.Addr.IP.DefaultMask()
 	}
+	// What netlink can not represent it panics on, and this is PID 1.
+	if ones, bits := l.Addr.Mask.Size(); bits != 32 || ones == 0 || l.Addr.IP.To4()[0] == 0 || !l.Addr.IP.IsGlobalUnicast() || l.Addr.IP.To4()[0] >= 224 {
+		return nil, fmt.Errorf("DHCP server %v gave the address %v with the mask %v", ack.ServerIdentifier(), l.Addr.IP, l.Addr.Mask)
+	}
 	if routers := ack.Router(); len(routers) > 0 {
 		l.Router = routers[0]
 	}
@@ -78,6 +82,9 @@ func request(ctx context.Context, iface string) (*Lease, error) {
 			return newLease(raw)
 		}
 		if ctx.Err() != nil {
+			return nil, fmt.Errorf("DHCP on %s: no lease: %w", iface, err)
+		}
+		if !sleep(ctx, time.Second) { // some errors come at once
 			return nil, fmt.Errorf("DHCP on %s: no lease: %w", iface, err)
 		}
 	}

@@ -2,6 +2,7 @@ package network
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 
@@ -45,13 +46,14 @@ func firstWithLink(ctx context.Context) (string, error) {
 		return "", fmt.Errorf("listen for network links: %w", err)
 	}
 	seen := map[string]bool{}
+	var down []error // why NICs did not come up
 	for {
 		select {
 		case <-ctx.Done():
 			if len(seen) == 0 {
 				return "", fmt.Errorf("no NIC found: %w", ctx.Err())
 			}
-			return "", fmt.Errorf("no NIC has a link, of %v: %w", keys(seen), ctx.Err())
+			return "", errors.Join(append(down, fmt.Errorf("no NIC has a link, of %v: %w", keys(seen), ctx.Err()))...)
 		case err := <-failed:
 			return "", fmt.Errorf("listen for network links: %w", err)
 		case u := <-updates:
@@ -65,7 +67,7 @@ func firstWithLink(ctx context.Context) (string, error) {
 			if !seen[a.Name] {
 				seen[a.Name] = true
 				if err := linkUp(u.Link); err != nil {
-					return "", err
+					down = append(down, err) // another one may do
 				}
 			}
 		}

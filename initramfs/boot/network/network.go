@@ -60,10 +60,10 @@ func (n *Network) use(l *Lease) error {
 	if n.lease == nil || n.lease.String() != l.String() {
 		n.logf("network: %s %v", n.iface, l)
 	}
-	n.lease = l
 	if err := l.apply(n.iface); err != nil {
 		return err
 	}
+	n.lease = l
 	return writeFile(n.resolvConf, l.resolvConf())
 }
 
@@ -86,6 +86,7 @@ func (n *Network) Keep(ctx context.Context) {
 		if lease == nil {
 			if err := n.reconnect(ctx, iface); err != nil && ctx.Err() == nil {
 				n.logf("%v", err)
+				sleep(ctx, 5*time.Second) // some errors come at once
 			}
 			continue
 		}
@@ -194,7 +195,11 @@ func (n *Network) Bridge(b spec.Bridge) error {
 		return err
 	}
 	if err := netlink.LinkSetMaster(nic, bridge); err != nil {
-		return fmt.Errorf("put %s into bridge %s: %w", uplink, b.Name, err)
+		err = fmt.Errorf("put %s into bridge %s: %w", uplink, b.Name, err)
+		if uplink == n.uplink && n.lease != nil { // it keeps the address that it had
+			err = errors.Join(err, n.lease.apply(uplink))
+		}
+		return err
 	}
 	if uplink != n.uplink {
 		return nil

@@ -47,6 +47,24 @@ func TestNewLeaseOdd(t *testing.T) {
 	if l, err := newLease(ack(t)); err == nil {
 		t.Errorf("newLease without an address = %v; want an error", l)
 	}
+	for _, c := range []struct {
+		ip   net.IP
+		mask net.IPMask
+	}{
+		{net.IPv4(10, 0, 2, 15), net.IPv4Mask(255, 0, 255, 0)}, // not contiguous: netlink panics on it
+		{net.IPv4(10, 0, 2, 15), net.IPv4Mask(0, 0, 0, 0)},
+		{net.IPv4(224, 0, 0, 1), net.IPv4Mask(255, 255, 255, 0)},
+		{net.IPv4(127, 0, 0, 1), net.IPv4Mask(255, 0, 0, 0)},
+		{net.IPv4bcast, nil},
+	} {
+		mods := []dhcpv4.Modifier{dhcpv4.WithYourIP(c.ip)}
+		if c.mask != nil {
+			mods = append(mods, dhcpv4.WithNetmask(c.mask))
+		}
+		if l, err := newLease(ack(t, mods...)); err == nil {
+			t.Errorf("newLease with %v mask %v = %v; want an error", c.ip, c.mask, l)
+		}
+	}
 	l, err := newLease(ack(t, dhcpv4.WithYourIP(net.IPv4(10, 0, 2, 15)), dhcpv4.WithLeaseTime(1),
 		dhcpv4.WithGeneric(dhcpv4.OptionRenewTimeValue, []byte{0, 0, 0, 0}),
 		dhcpv4.WithOption(dhcpv4.OptDomainName("x\nnameserver 6.6.6.6"))))
