@@ -138,6 +138,15 @@ func (m *Manager) lost(v *vm, cause error) {
 	}
 }
 
+// removeCgroup ends what runs in a cgroup, within bounds: a process that waits
+// for a dead NFS server can not be killed, and must not keep the node from
+// serving.
+func (m *Manager) removeCgroup(ctx context.Context, name string) error {
+	ctx, cancel := context.WithTimeout(ctx, m.times.Quit)
+	defer cancel()
+	return m.sys.cgroups.Remove(ctx, name)
+}
+
 // sweep ends what runs in a cgroup of ours and is no VM: a start, or a volume's
 // creation, that the manager did not survive.
 func (m *Manager) sweep(ctx context.Context) error {
@@ -157,7 +166,7 @@ func (m *Manager) sweep(ctx context.Context) error {
 			continue
 		}
 		m.log.Warn("adopt: ending what runs in a cgroup that is no VM's", "cgroup", name)
-		if err := m.sys.cgroups.Remove(ctx, name); err != nil {
+		if err := m.removeCgroup(ctx, name); err != nil {
 			errs = append(errs, fmt.Errorf("cgroup %s: %w", name, err))
 		}
 	}

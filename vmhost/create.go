@@ -87,6 +87,10 @@ func (m *Manager) Create(_ context.Context, doc spec.VM) (api.VM, error) {
 
 // define makes the VM's directory and record, both or none.
 func (m *Manager) define(v *vm) error {
+	// Nobody has this name, so what is there is left of a VM that was lost.
+	if err := os.RemoveAll(m.dir(v)); err != nil {
+		return err
+	}
 	if err := os.Mkdir(m.dir(v), 0o700); err != nil {
 		return err
 	}
@@ -215,6 +219,13 @@ func (m *Manager) Delete(ctx context.Context, name string) error {
 		return err
 	}
 	defer v.end()
+	// A run whose end could not be cleaned up still holds volumes, and a process
+	// that may live keeps its pair and uid.
+	if err := m.release(v); err != nil {
+		return err
+	}
+	v.saving.Lock()
+	defer v.saving.Unlock()
 	if err := os.RemoveAll(m.dir(v)); err != nil {
 		return err
 	}

@@ -39,7 +39,13 @@ func (m *Manager) dir(v *vm) string { return filepath.Join(m.paths.VMs, v.name()
 
 // save writes the VM's record, whole or not at all.
 func (m *Manager) save(v *vm) error {
+	v.saving.Lock()
+	defer v.saving.Unlock()
 	v.mu.Lock()
+	if v.state == deleted {
+		v.mu.Unlock()
+		return nil
+	}
 	rec := record{
 		Document: v.doc, UUID: v.uuid, UID: v.uid, Level: v.pair.Level(),
 		State: v.state, Reason: v.reason,

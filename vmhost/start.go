@@ -69,12 +69,12 @@ func (m *Manager) launch(ctx context.Context, v *vm) (_ *run, err error) {
 			err = errors.Join(err, m.rollBack(v, r))
 		}
 	}()
+	// A run whose end could not be cleaned up may have left something.
+	if err := m.release(v); err != nil {
+		return nil, fmt.Errorf("an earlier run: %w", err)
+	}
 	if err := p.make(ctx); err != nil {
 		return nil, err
-	}
-	// A cgroup may be left of a run whose end could not be cleaned up.
-	if err := m.sys.cgroups.Remove(ctx, v.cgroup()); err != nil {
-		return nil, fmt.Errorf("VM %s: cgroup of an earlier run: %w", v.name(), err)
 	}
 	cgroup, err := m.sys.cgroups.Create(v.cgroup(), qemu.Limits(uint64(v.doc.Memory), v.doc.CPUs, v.tcg()))
 	if err != nil {

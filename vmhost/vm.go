@@ -33,6 +33,10 @@ type vm struct {
 	// wait for it.
 	op chan struct{}
 
+	// saving is held around the record's file: an end is recorded without op, and
+	// must not write to a VM's directory that is being removed. Taken before mu.
+	saving sync.Mutex
+
 	mu     sync.Mutex // guards what follows; never held while waiting
 	state  api.State
 	reason string

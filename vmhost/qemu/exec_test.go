@@ -366,6 +366,7 @@ func TestCheckQcow2(t *testing.T) {
 	}{
 		{"plain", header(0), ""},
 		{"backing file", header(0x70), "backing file"},
+		{"external data file", func() []byte { h := header(0); h[79] = 4; return h }(), "external data file"},
 		{"raw", bytes.Repeat([]byte{0}, 512), "not a qcow2 file"},
 		{"empty", nil, "not a qcow2 file"},
 	} {

@@ -136,11 +136,11 @@ func setDirect(f *os.File) error {
 	return nil
 }
 
-// checkQcow2 reads the first 16 bytes: magic, version, offset of the backing
-// file's name. A volume over a backing file would silently show zeros, because
+// checkQcow2 reads the header (docs/interop/qcow2.rst in QEMU): magic, version,
+// offset of the backing file's name, incompatible features. A volume over a backing file would silently show zeros, because
 // QEMU is told not to open any.
 func checkQcow2(f io.ReaderAt) error {
-	var header [16]byte
+	var header [80]byte // version 3 has its incompatible features at 72
 	if _, err := f.ReadAt(header[:], 0); err != nil && !errors.Is(err, io.EOF) {
 		return err
 	}
@@ -149,6 +149,11 @@ func checkQcow2(f io.ReaderAt) error {
 	}
 	if binary.BigEndian.Uint64(header[8:]) != 0 {
 		return fmt.Errorf("has a backing file, which is not supported: flatten it with qemu-img convert")
+	}
+	// Its name is in the file too, and QEMU would open that.
+	const externalData = 1 << 2
+	if binary.BigEndian.Uint32(header[4:]) >= 3 && binary.BigEndian.Uint64(header[72:])&externalData != 0 {
+		return fmt.Errorf("has an external data file, which is not supported: flatten it with qemu-img convert")
 	}
 	return nil
 }
