@@ -89,7 +89,7 @@ func booted(t *testing.T) *lab.Node {
 	}
 	select {
 	case <-shared.node.Done():
-		t.Fatal("the node that the tests share is off")
+		t.Fatalf("the node that the tests share is off (%s)\n%s", shared.node.Ending(), shared.node.Report())
 	default:
 	}
 	return shared.node

@@ -118,8 +118,13 @@ func TestAudit(t *testing.T) {
 
 func TestCounter(t *testing.T) {
 	c := &counter{max: 2, of: map[string]int{}}
-	if !c.take("a") || !c.take("a") || c.take("a") || !c.take("b") {
-		t.Error("take: want two of a, no third, and one of b")
+	for i, want := range []struct {
+		user string
+		ok   bool
+	}{{"a", true}, {"a", true}, {"a", false}, {"b", true}} {
+		if got := c.take(want.user); got != want.ok {
+			t.Errorf("take %d, of %s = %v; want %v", i, want.user, got, want.ok)
+		}
 	}
 	c.give("a")
 	if !c.take("a") {
