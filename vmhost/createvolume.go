@@ -115,7 +115,10 @@ func (m *Manager) runImg(ctx context.Context, name string, c qemu.Chamber) (made
 		return true, fmt.Errorf("volume %s: %w", name, ctx.Err())
 	}
 	if exit := proc.Exit(); !exit.OK() {
-		return true, refuse(http.StatusUnprocessableEntity, "volume %s: qemu-img: %v: %s", name, exit, output.Last())
+		// qemu-img fails with 1. Anything else may have been vmexec, before it made
+		// the file: what is there could be somebody's.
+		failed := exit.Known && exit.Signal == 0 && exit.Code == 1
+		return failed, refuse(http.StatusUnprocessableEntity, "volume %s: qemu-img: %v: %s", name, exit, output.Last())
 	}
 	return true, nil
 }
