@@ -77,13 +77,6 @@ func (l *Loader) Match(modalias string) []string { return l.aliases.lookup(norma
 // depends on. An error names the module that failed.
 func (l *Loader) Load(name string) error { return l.loadName(normal(name), nil) }
 
-// Has says whether name is a module of the image or built in.
-func (l *Loader) Has(name string) bool {
-	_, module := l.deps[normal(name)]
-	_, builtin := l.builtin[normal(name)]
-	return module || builtin
-}
-
 // loadName loads a module or an alias. chain has the modules whose soft
 // dependencies led here: a soft dependency may point back.
 func (l *Loader) loadName(name string, chain []string) error {
